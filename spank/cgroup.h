@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The hold process lives below the job's cgroup: Docker starts it in a cgroup of its own, and the opener moves it into
+ * a directory "socker" beside the job's steps, in every hierarchy in which Slurm has one for the job. That is one way
+ * for both cgroup versions and both of Docker's drivers (its systemd driver refuses any other place as a parent).
+ * The path is read from /proc/self/cgroup of the opener, which slurmstepd's step contains; it is never built.
+ * Runs as root, in the opener.
+ */
+#ifndef SOCKER_CGROUP_H
+#define SOCKER_CGROUP_H
+
+#include "record.h"
+
+/*
+ * Finds the job's part of a cgroup path: all before its component "step_*". Writes it to job (size bytes) and returns
+ * true; false where the path is not below a step of Slurm.
+ */
+bool cgroup_job_path(const char *path, char *job, size_t size);
+
+/* Makes our directories, moves pid into them and adds them to the record. A site without Slurm's cgroups has none. */
+int cgroup_place(struct socker_record *record, int pid, struct socker_error *err);
+
+/* Removes the record's directories and those of the job and user above them that are empty now; waits up to 1 s. */
+void cgroup_remove(const struct socker_record *record);
+
+#endif

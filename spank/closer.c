@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "closer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "container.h"
+#include "opener.h"
+#include "policychild.h"
+#include "scope.h"
+#include "trust.h"
+
+/* Milliseconds for the policy child; Slurm's PrologEpilogTimeout must be longer. */
+enum { CLOSE_DEADLINE = 10000, SWEEP_DEADLINE = 60000 };
+
+static struct socker_close *new_question(const struct socker_config *config, const char *node, struct socker_error *err)
+{
+	struct socker_close *question = calloc(1, sizeof(*question));
+
+	if (!question || getrandom(&question->nonce, sizeof(question->nonce), 0) != (ssize_t)sizeof(question->nonce)) {
+		free(question);
+		socker_fail(err, "out of memory");
+		return NULL;
+	}
+	question->magic = SOCKER_CLOSE_MAGIC;
+	question->size = sizeof(*question);
+	question->deadline_ms = CLOSE_DEADLINE;
+	snprintf(question->node, sizeof(question->node), "%s", node);
+	snprintf(question->docker, sizeof(question->docker), "%s", config->docker);
+	snprintf(question->slurm_conf, sizeof(question->slurm_conf), "%s", config->slurm_conf);
+	return question;
+}
+
+/* Asks the policy child and replaces the question by its answer. */
+static int ask(const struct socker_config *config, struct socker_close *question, const char *verb,
+	       struct socker_error *err)
+{
+	autofree struct socker_close *answer = calloc(1, sizeof(*answer));
+
+	if (!answer)
+		return socker_fail(err, "out of memory");
+	if (record_token(config->state, 0, question->token, err) < 0 ||
+	    policychild_ask(opener_libdir, config->user, verb, question, sizeof(*question), answer, sizeof(*answer),
+			    question->deadline_ms, err) < 0)
+		return -1;
+	if (answer->magic != SOCKER_CLOSE_MAGIC || answer->size != sizeof(*answer) ||
+	    answer->nonce != question->nonce || answer->count != question->count)
+		return socker_fail(err, "the policy engine gave no answer to this question");
+	answer->message[sizeof(answer->message) - 1] = '\0';
+	*question = *answer;
+	return 0;
+}
+
+static void add_item(struct socker_close *question, const struct socker_record *record)
+{
+	struct socker_close_item *item = &question->items[question->count++];
+
+	item->job = record->request.job;
+	memcpy(item->name, record->request.name, sizeof(item->name));
+	memcpy(item->id, record->id, sizeof(item->id));
+}
+
+static void remove_files(int dir, const char *key)
+{
+	char name[32];
+
+	unlinkat(dir, key, 0);
+	snprintf(name, sizeof(name), "%s.lock", key);
+	unlinkat(dir, name, 0);
+	snprintf(name, sizeof(name), "%s.new", key);
+	unlinkat(dir, name, 0);
+}
+
+static int close_record(const struct socker_config *config, int dir, const char *key,
+			const struct socker_record *record, struct socker_error *err)
+{
+	autofree struct socker_close *question = new_question(config, record->request.node, err);
+
+	if (!question)
+		return -1;
+	/* dead before Docker is asked, so that Docker has seen its end when Python is ready to ask */
+	if (record->hold.pid)
+		container_kill(&record->hold);
+	add_item(question, record);
+	if (ask(config, question, "close", err) < 0)
+		return -1;
+	if (question->items[0].keep)
+		return socker_fail(err, "%s", question->message);
+	cgroup_remove(record);
+	remove_files(dir, key);
+	return 0;
+}
+
+int closer_close_key(const struct socker_config *config, int dir, const char *key, struct socker_error *err)
+{
+	const struct socker_record *record = record_map(dir, key);
+	int result;
+
+	if (!record) {
+		remove_files(dir, key);
+		return 0;
+	}
+	result = close_record(config, dir, key, record, err);
+	record_unmap(record);
+	return result;
+}
+
+static bool is_key(const char *name)
+{
+	return strlen(name) == 16 && name[strspn(name, "0123456789abcdef")] == '\0';
+}
+
+/* Calls visit for each key of the job's directory. Lock files without a record go away on the side. */
+static int close_keys(const struct socker_config *config, int dir, struct socker_error *err)
+{
+	autoclosedir DIR *list = fdopendir(dup(dir));
+	struct dirent *entry;
+	int result = 0;
+
+	if (!list)
+		return socker_fail(err, "the job's directory cannot be read: %m");
+	rewinddir(list);
+	while ((entry = readdir(list))) {
+		char key[17];
+
+		snprintf(key, sizeof(key), "%.16s", entry->d_name);
+		if (entry->d_name[0] == '.' || !is_key(key))
+			continue;
+		if (strlen(entry->d_name) == 16) {
+			autofd lock = record_lock(dir, key, 2, err);
+
+			if (lock < 0 || closer_close_key(config, dir, key, err) < 0)
+				result = -1;
+		} else if (faccessat(dir, key, F_OK, 0) < 0) {
+			remove_files(dir, key);
+		}
+	}
+	return result;
+}
+
+static int remove_job_dir(const struct socker_config *config, const char *node, uint32_t job)
+{
+	char path[SOCKER_PATH_SIZE];
+
+	if (snprintf(path, sizeof(path), "%s/%s/%u", config->state, node, job) >= (int)sizeof(path))
+		return -1;
+	return rmdir(path);
+}
+
+int closer_close_job(const struct socker_config *config, const char *node, uint32_t job, struct socker_error *err)
+{
+	struct socker_error absent = {0};
+	autofd dir = record_open_dir(config->state, node, job, 0, &absent);
+
+	if (dir < 0)
+		return errno == ENOENT ? 0 : socker_fail(err, "%s", absent.text);
+	if (close_keys(config, dir, err) < 0)
+		return -1;
+	if (remove_job_dir(config, node, job) < 0)
+		return socker_fail(err, "the directory of job %u: %m", job);
+	return 0;
+}
+
+/* Adds an item for each record of the job, or one without a name where it has none. 1 when not all of them fit. */
+static int collect_job(struct socker_close *question, int node_dir, const char *name)
+{
+	struct socker_error ignored = {0};
+	autofd dir = trust_open_dir_at(node_dir, name, 0, &ignored);
+	autoclosedir DIR *list = dir < 0 ? NULL : fdopendir(dup(dir));
+	uint32_t before = question->count;
+	struct dirent *entry;
+
+	while (list && (entry = readdir(list))) {
+		const struct socker_record *record;
+
+		if (!is_key(entry->d_name))
+			continue;
+		if (question->count == SOCKER_CLOSE_MAX)
+			return 1;
+		record = record_map(dir, entry->d_name);
+		if (record)
+			add_item(question, record);
+		record_unmap(record);
+	}
+	if (question->count == SOCKER_CLOSE_MAX)
+		return 1;
+	if (question->count == before)
+		question->items[question->count++].job = (uint32_t)strtoul(name, NULL, 10);
+	return 0;
+}
+
+static int close_dead(const struct socker_config *config, const struct socker_close *answer, int dry_run,
+		      struct socker_error *err)
+{
+	uint32_t done = 0;
+	int result = 0;
+
+	for (uint32_t i = 0; i < answer->count; i++) {
+		uint32_t job = answer->items[i].job;
+
+		if (answer->items[i].keep || (i && job == done))
+			continue;
+		done = job;
+		printf("%s job %u on %s\n", dry_run ? "would close" : "closed", job, answer->node);
+		if (!dry_run && closer_close_job(config, answer->node, job, err) < 0)
+			result = -1;
+	}
+	return result;
+}
+
+static int sweep_node(const struct socker_config *config, int top, const char *node, int dry_run,
+		      struct socker_error *err)
+{
+	autofree struct socker_close *question = new_question(config, node, err);
+	autofd dir = trust_open_dir_at(top, node, 0, err);
+	autoclosedir DIR *list = dir < 0 ? NULL : fdopendir(dup(dir));
+	struct dirent *entry;
+	int partial = 0;
+
+	if (!question || !list)
+		return socker_fail(err, "%s: %m", node);
+	while (!partial && (entry = readdir(list))) {
+		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
+			partial = collect_job(question, dir, entry->d_name);
+	}
+	question->deadline_ms = SWEEP_DEADLINE;
+	/* containers without a record are told apart by name, so only where every record is in the question */
+	question->sweep = dry_run || partial ? SOCKER_SWEEP_RECORDED : SOCKER_SWEEP_ALL;
+	if (ask(config, question, "sweep", err) < 0)
+		return -1;
+	if (close_dead(config, question, dry_run, err) < 0)
+		return -1;
+	return question->message[0] ? socker_fail(err, "%s", question->message) : 0;
+}
+
+int closer_sweep(const struct socker_config *config, int dry_run, struct socker_error *err)
+{
+	struct socker_error absent = {0};
+	autofd top = trust_open_dir(config->state, &absent);
+	autoclosedir DIR *list = top < 0 ? NULL : fdopendir(dup(top));
+	struct dirent *entry;
+	int result = 0;
+
+	if (!list)
+		return errno == ENOENT ? 0 : socker_fail(err, "%s", absent.text);
+	while ((entry = readdir(list))) {
+		if (entry->d_name[0] == '.' || strncmp(entry->d_name, "token", 5) == 0)
+			continue;
+		if (sweep_node(config, top, entry->d_name, dry_run, err) < 0)
+			result = -1;
+	}
+	return result;
+}

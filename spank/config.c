@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int config_seconds(unsigned int *seconds, const char *value, struct socker_error *err)
+{
+	char *end = NULL;
+	unsigned long number = strtoul(value, &end, 10);
+
+	if (value[0] < '0' || value[0] > '9' || *end || number < 1 || number > 3600)
+		return socker_fail(err, "plugstack line: deadline=%s: give 1 to 3600 seconds", value);
+	*seconds = (unsigned int)number;
+	return 0;
+}
+
+static int config_word(struct socker_config *config, const char *word, struct socker_error *err)
+{
+	const struct {
+		const char *name;
+		const char **value;
+		bool path;
+	} words[] = {
+		{"state=", &config->state, true},   {"docker=", &config->docker, true},
+		{"policy=", &config->policy, true}, {"slurm_conf=", &config->slurm_conf, true},
+		{"user=", &config->user, false},    {"hold_user=", &config->hold_user, false},
+	};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		size_t length = strlen(words[i].name);
+
+		if (strncmp(word, words[i].name, length) != 0)
+			continue;
+		if (words[i].path && word[length] != '/')
+			return socker_fail(err, "plugstack line: %s: give an absolute path", word);
+		*words[i].value = word + length;
+		return 0;
+	}
+	if (strncmp(word, "deadline=", 9) == 0)
+		return config_seconds(&config->deadline, word + 9, err);
+	return socker_fail(err, "plugstack line: unknown word '%s'", word);
+}
+
+int config_parse(struct socker_config *config, int count, char *const words[], struct socker_error *err)
+{
+	*config = (struct socker_config){
+		.state = "/run/socker",
+		.docker = "/run/docker.sock",
+		.policy = "/etc/socker/policy.yaml",
+		.user = "dockerroot",
+		.hold_user = "socker",
+		.slurm_conf = "",
+		.deadline = 60,
+	};
+	for (int i = 0; i < count; i++) {
+		if (config_word(config, words[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}

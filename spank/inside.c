@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "inside.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+
+#include "mountapi.h"
+#include "scope.h"
+
+static int open_below(int root, const char *path)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+
+	return (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+}
+
+static unsigned long fs_type(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) < 0 ? 0 : (unsigned long)fs.f_type;
+}
+
+/* In the image's own layer, or on a tmpfs that covers one of its volumes: not on what the host lent. */
+static bool is_containers_own(int root, int fd)
+{
+	struct statx of_root;
+	struct statx of_fd;
+
+	if (statx(root, "", AT_EMPTY_PATH, STATX_MNT_ID, &of_root) < 0 ||
+	    statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &of_fd) < 0)
+		return false;
+	return of_root.stx_mnt_id == of_fd.stx_mnt_id || fs_type(fd) == TMPFS_MAGIC;
+}
+
+static int make_entry(int root, const char *parent, const char *name, bool directory)
+{
+	autofd dir = open_below(root, parent);
+
+	if (dir < 0)
+		return -1;
+	if (!is_containers_own(root, dir)) {
+		errno = EPERM;
+		return -1;
+	}
+	if (directory ? mkdirat(dir, name, 0755) : mknodat(dir, name, S_IFREG | 0644, 0))
+		return -1;
+	return 0;
+}
+
+/* Opens target below root, making what is missing of it. Returns -1 and errno. */
+static int open_target(int root, const char *target, bool file)
+{
+	char path[SOCKER_PATH_SIZE];
+	int fd = open_below(root, target);
+
+	if (fd >= 0 || errno != ENOENT)
+		return fd;
+	snprintf(path, sizeof(path), "%s", target);
+	for (char *slash = path; slash;) {
+		char *name = slash + 1;
+		autofd present = -1;
+
+		slash = strchr(name, '/');
+		if (slash)
+			*slash = '\0';
+		present = open_below(root, path);
+		name[-1] = '\0';
+		if (present < 0 && (errno != ENOENT || make_entry(root, path[0] ? path : "/", name, slash || !file)))
+			return -1;
+		name[-1] = '/';
+		if (slash)
+			*slash = '/';
+	}
+	return open_below(root, target);
+}
+
+static int attach_here(int tree, const char *target, bool file)
+{
+	autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	autofd fd = root < 0 ? -1 : open_target(root, target, file);
+	struct stat status;
+
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return errno;
+	if (S_ISDIR(status.st_mode) == file || S_ISLNK(status.st_mode))
+		return file ? EISDIR : ENOTDIR;
+	if (!is_containers_own(root, fd))
+		return EPERM;
+	return move_mount_raw(tree, fd) < 0 ? errno : 0;
+}
+
+int inside_attach(int mnt, int tree, const char *target, int file)
+{
+	int status = 0;
+	pid_t child = fork();
+
+	if (child == 0) {
+		umask(022);
+		if (setns(mnt, CLONE_NEWNS) < 0)
+			_exit(errno);
+		_exit(attach_here(tree, target, file != 0));
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
+		return ECHILD;
+	return WEXITSTATUS(status);
+}
+
+/* Linux before 5.12 has no mount_setattr: each mount is remounted by its path, which the kernel itself names. */
+static int flag_each_mount(void)
+{
+	char line[8192];
+	autofclose FILE *mounts = fopen("/proc/self/mountinfo", "re");
+
+	while (mounts && fgets(line, sizeof(line), mounts)) {
+		char point[4096];
+		char options[512];
+		unsigned long flags = MS_REMOUNT | MS_BIND | MS_NOSUID;
+
+		if (sscanf(line, "%*s %*s %*s %*s %4095s %511s", point, options) != 2)
+			return -1;
+		if (strcmp(point, "/dev") != 0 && strcmp(point, "/dev/pts") != 0)
+			flags |= MS_NODEV;
+		flags |= strncmp(options, "ro,", 3) == 0 || strcmp(options, "ro") == 0 ? MS_RDONLY : 0;
+		flags |= strstr(options, "noexec") ? MS_NOEXEC : 0;
+		flags |= strstr(options, "relatime") ? MS_RELATIME : strstr(options, "noatime") ? MS_NOATIME : 0;
+		if (mount(NULL, point, NULL, flags, NULL) < 0)
+			return -1;
+	}
+	return mounts ? 0 : -1;
+}
+
+static int flag_mounts(int root, int dev, int pts)
+{
+	struct mount_attr all = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
+	struct mount_attr devices = {.attr_clr = MOUNT_ATTR_NODEV};
+
+	if (mount_setattr_raw(root, "", AT_EMPTY_PATH | AT_RECURSIVE, &all) == 0)
+		return mount_setattr_raw(dev, "", AT_EMPTY_PATH, &devices) < 0
+			       ? -1
+			       : mount_setattr_raw(pts, "", AT_EMPTY_PATH, &devices);
+	return errno == ENOSYS ? flag_each_mount() : -1;
+}
+
+/*
+ * A task's terminal is one of the host's devpts, and must have its name inside. /dev/ptmx finds the devpts that is
+ * mounted beside it, so it must be a node of its own here: the one in devpts may be closed to users (ptmxmode=000).
+ */
+static int put_devpts(int dev, int pts)
+{
+	autofd point = openat(dev, "pts", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (point < 0 || move_mount_raw(pts, point) < 0)
+		return -1;
+	if (unlinkat(dev, "ptmx", 0) < 0 && errno != ENOENT)
+		return -1;
+	umask(0);
+	return mknodat(dev, "ptmx", S_IFCHR | 0666, makedev(5, 2));
+}
+
+/* The number of the part that failed, for the message outside; errno comes with it. */
+static int harden_here(int pts)
+{
+	autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	autofd dev = openat(root, "dev", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	/* runc mounts a tmpfs there; what is not one may be the image's */
+	if (root < 0 || dev < 0 || fs_type(dev) != TMPFS_MAGIC)
+		return 1;
+	if (put_devpts(dev, pts) < 0)
+		return 2;
+	return flag_mounts(root, dev, pts) < 0 ? 3 : 0;
+}
+
+int inside_harden(int mnt, int pts, struct socker_error *err)
+{
+	static const char *const parts[] = {"could not be entered", "has no /dev of its own",
+					    "could not be given the host's /dev/pts",
+					    "could not be made nodev and nosuid"};
+	int status = 0;
+	pid_t child = fork();
+
+	if (child == 0) {
+		int part;
+
+		if (setns(mnt, CLONE_NEWNS) < 0)
+			_exit(100);
+		part = harden_here(pts);
+		_exit(part ? 100 + part : 0);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child)
+		return socker_fail(err, "no process to look after the container's mounts: %m");
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) >= 100 && WEXITSTATUS(status) < 104)
+		return socker_fail(err, "the container %s on this node; tell your administrator",
+				   parts[WEXITSTATUS(status) - 100]);
+	return socker_fail(err, "the container's mounts could not be set up (status %d)", status);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Root's short visits to a container's mount namespace, each in a forked child of the (single-threaded) opener that
+ * never comes back out: raw system calls only, no name-service look-up, locale, log or exec in there. Paths of the
+ * image are resolved below its root, without magic links.
+ */
+#ifndef SOCKER_INSIDE_H
+#define SOCKER_INSIDE_H
+
+#include "error.h"
+
+/* Makes every mount nosuid and, but for /dev, nodev, and puts the detached pts at /dev/pts with a /dev/ptmx to it. */
+int inside_harden(int mnt, int pts, struct socker_error *err);
+
+/*
+ * Puts the detached tree at target, making missing components (directories 0755, a file for a file) in the
+ * container's own layer. Returns 0 or an errno: EPERM where the target is not in the container's own layer.
+ */
+int inside_attach(int mnt, int tree, const char *target, int file);
+
+#endif

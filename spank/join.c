@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "join.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "confine.h"
+#include "request.h"
+#include "scope.h"
+
+int join_prepare(struct join *join, struct socker_error *err)
+{
+	struct statfs fs;
+
+	join->apparmor = -1;
+	if (join->record->label[0]) {
+		join->apparmor = open("/proc/thread-self/attr/apparmor/exec", O_WRONLY | O_CLOEXEC);
+		if (join->apparmor < 0 || fstatfs(join->apparmor, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC)
+			return socker_fail(err, "the AppArmor profile of the container cannot be set: %m");
+	}
+	return confine_keep(err);
+}
+
+static int narrow(struct join *join, struct socker_error *err)
+{
+	(void)join;
+	return confine_narrow(err);
+}
+
+/*
+ * Slurm opens its own descriptors O_CLOEXEC, but one directory that it or another plugin forgot would be a way out.
+ * What is meant to be inherited is PMI's socket, which a directory is not.
+ */
+static int close_directories(struct join *join, struct socker_error *err)
+{
+	autoclosedir DIR *list = opendir("/proc/self/fd");
+	struct dirent *entry;
+
+	(void)join;
+	if (!list)
+		return socker_fail(err, "/proc/self/fd: %m");
+	while ((entry = readdir(list))) {
+		int fd = atoi(entry->d_name);
+		struct stat status;
+
+		if (entry->d_name[0] == '.' || fd < 3 || fstat(fd, &status) < 0 || !S_ISDIR(status.st_mode))
+			continue;
+		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+			return socker_fail(err, "descriptor %d cannot be closed: %m", fd);
+	}
+	return 0;
+}
+
+static int enter(struct join *join, struct socker_error *err)
+{
+	struct stat root;
+	struct stat before;
+
+	if (stat("/", &before) < 0 || setns(join->container->mnt, CLONE_NEWNS) < 0)
+		return socker_fail(err, "the container cannot be entered: %m");
+	if (stat("/", &root) < 0 || (root.st_dev == before.st_dev && root.st_ino == before.st_ino))
+		return socker_fail(err, "the container was entered but its root is the host's");
+	container_release(join->container);
+	return 0;
+}
+
+static bool go_to(const char *path)
+{
+	struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS};
+	char reached[SOCKER_PATH_SIZE];
+	autofd fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+
+	/* "(unreachable)/x" is what getcwd says of a directory outside the root */
+	return fd >= 0 && fchdir(fd) == 0 && getcwd(reached, sizeof(reached)) && reached[0] == '/';
+}
+
+/* The step's directory where it is one of the container too, else the image's, else its root (DESIGN D12). */
+static int change_directory(struct join *join, struct socker_error *err)
+{
+	const char *cwd = join->request->cwd;
+
+	if (cwd[0] == '/' && !path_below(cwd, "/proc") && go_to(cwd))
+		return 0;
+	if (go_to(join->record->text + join->record->workdir) || go_to("/"))
+		return 0;
+	return socker_fail(err, "no working directory in the container: %m");
+}
+
+static int drop(struct join *join, struct socker_error *err)
+{
+	if (confine_drop(join->record, join->apparmor, err) < 0)
+		return -1;
+	scope_close(&join->apparmor);
+	join->apparmor = -1;
+	return 0;
+}
+
+static int verify(struct join *join, struct socker_error *err)
+{
+	return confine_verify(join->request, err);
+}
+
+int join_container(struct join *join, struct socker_error *err)
+{
+	static int (*const operations[])(struct join *, struct socker_error *) = {
+		narrow, close_directories, enter, change_directory, drop, verify,
+	};
+
+	for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
+		if (operations[i](join, err) < 0)
+			return -1;
+	}
+	return 0;
+}

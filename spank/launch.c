@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "launch.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "scope.h"
+
+enum { WORDS_MAX = 64 };
+
+/* The opener lies beside this plugin. */
+static int opener_path(char *path, size_t size, struct socker_error *err)
+{
+	Dl_info self;
+	char plugin[SOCKER_PATH_SIZE];
+
+	if (!dladdr((void *)(uintptr_t)opener_path, &self) || !self.dli_fname || self.dli_fname[0] != '/')
+		return socker_fail(err, "plugstack line: give the plugin's absolute path");
+	snprintf(plugin, sizeof(plugin), "%s", self.dli_fname);
+	if ((size_t)snprintf(path, size, "%s/socker-opener", dirname(plugin)) >= size)
+		return socker_fail(err, "plugstack line: the plugin's path is too long");
+	return 0;
+}
+
+static int spawn(struct launch *launch, char *const argv[], int request, int life, struct socker_error *err)
+{
+	char *const envp[] = {NULL};
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	sigset_t signals;
+	int failed;
+
+	posix_spawn_file_actions_init(&actions);
+	posix_spawnattr_init(&attributes);
+	posix_spawn_file_actions_adddup2(&actions, request, OPENER_REQUEST);
+	posix_spawn_file_actions_adddup2(&actions, launch->outcome, OPENER_OUTCOME);
+	posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+	posix_spawn_file_actions_adddup2(&actions, life, OPENER_LIFE);
+	sigemptyset(&signals);
+	posix_spawnattr_setsigmask(&attributes, &signals);
+	sigfillset(&signals);
+	posix_spawnattr_setsigdefault(&attributes, &signals);
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	failed = posix_spawn(&launch->pid, argv[0], &actions, &attributes, argv, envp);
+	posix_spawn_file_actions_destroy(&actions);
+	posix_spawnattr_destroy(&attributes);
+	return failed ? socker_fail(err, "%s cannot be started: %s", argv[0], strerror(failed)) : 0;
+}
+
+/* Above the numbers that the child's descriptors get, so that no dup2 there overwrites a source of another. */
+static int move_up(int fd)
+{
+	autofd low = fd;
+
+	return low < 0 ? -1 : fcntl(low, F_DUPFD_CLOEXEC, 10);
+}
+
+int launch_opener(struct launch *launch, const char *verb, int count, char *const words[],
+		  const struct socker_request *request, struct socker_error *err)
+{
+	char path[SOCKER_PATH_SIZE];
+	char *argv[WORDS_MAX + 3] = {path, (char *)verb};
+	int ends[2] = {-1, -1};
+	autofd question = move_up(memfd_create("request", MFD_CLOEXEC));
+	autofd life = -1;
+
+	*launch = (struct launch){.pidfd = -1, .life = -1, .outcome = -1};
+	if (count > WORDS_MAX)
+		return socker_fail(err, "plugstack line: more than %d words", WORDS_MAX);
+	for (int i = 0; i < count; i++)
+		argv[i + 2] = words[i];
+	if (opener_path(path, sizeof(path), err) < 0)
+		return -1;
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return socker_fail(err, "no pipe for the opener: %m");
+	launch->life = move_up(ends[0]);
+	life = move_up(ends[1]);
+	launch->outcome = move_up(memfd_create("outcome", MFD_CLOEXEC));
+	if (question < 0 || life < 0 || launch->life < 0 || launch->outcome < 0 ||
+	    pwrite(question, request, sizeof(*request), 0) != (ssize_t)sizeof(*request))
+		return socker_fail(err, "no memory for the opener: %m");
+	if (spawn(launch, argv, question, life, err) < 0)
+		return -1;
+	launch->pidfd = (int)syscall(SYS_pidfd_open, launch->pid, 0);
+	return launch->pidfd < 0 ? socker_fail(err, "the opener was lost: %m") : 0;
+}
+
+static void die_of(int number)
+{
+	sigset_t one;
+
+	signal(number, SIG_DFL);
+	sigemptyset(&one);
+	sigaddset(&one, number);
+	raise(number);
+	sigprocmask(SIG_UNBLOCK, &one, NULL);
+	_exit(128 + number);
+}
+
+static int read_outcome(const struct launch *launch, struct socker_error *err)
+{
+	struct outcome outcome = {0};
+
+	if (pread(launch->outcome, &outcome, sizeof(outcome), 0) != (ssize_t)sizeof(outcome) ||
+	    outcome.magic != OUTCOME_MAGIC)
+		return socker_fail(err, "opening the container was interrupted");
+	if (outcome.verdict == SOCKER_GRANT)
+		return 0;
+	outcome.message[sizeof(outcome.message) - 1] = '\0';
+	return socker_fail(err, "%s", outcome.message[0] ? outcome.message : "refused without a reason");
+}
+
+int launch_wait(const struct launch *launch, struct socker_error *err)
+{
+	struct signalfd_siginfo info;
+	sigset_t deadly;
+	autofd signals = -1;
+
+	/* those whose default is to end a process, and that somebody sends to a step */
+	sigemptyset(&deadly);
+	for (const int *number = (const int[]){SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, 0};
+	     *number; number++)
+		sigaddset(&deadly, *number);
+	sigprocmask(SIG_BLOCK, &deadly, NULL);
+	signals = signalfd(-1, &deadly, SFD_CLOEXEC);
+	for (;;) {
+		struct pollfd fds[2] = {{.fd = launch->life, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			return socker_fail(err, "waiting for the container: %m");
+		if (fds[1].revents && read(signals, &info, sizeof(info)) == sizeof(info)) {
+			syscall(SYS_pidfd_send_signal, launch->pidfd, SIGKILL, NULL, 0);
+			die_of((int)info.ssi_signo);
+		}
+		if (fds[0].revents)
+			return read_outcome(launch, err);
+	}
+}
+
+int launch_finish(struct launch *launch, int milliseconds, struct socker_error *err)
+{
+	int status = 0;
+	int ended = poll(&(struct pollfd){.fd = launch->pidfd, .events = POLLIN}, 1, milliseconds);
+
+	if (ended != 1)
+		kill(launch->pid, SIGKILL);
+	if (waitpid(launch->pid, &status, 0) == launch->pid && ended == 1 && WIFEXITED(status) &&
+	    WEXITSTATUS(status) == 0)
+		return 0;
+	return socker_fail(err, "closing the containers %s; the sweep will finish it",
+			   ended == 1 ? "failed" : "took too long");
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Starting socker-opener from slurmstepd and waiting for it: the only process the plugin makes. */
+#ifndef SOCKER_LAUNCH_H
+#define SOCKER_LAUNCH_H
+
+#include "outcome.h"
+
+/* An opener at work. Descriptors are O_CLOEXEC, -1 when absent; tasks inherit them by fork. */
+struct launch {
+	int pid;
+	int pidfd;
+	int life;    /* read end of a pipe that closes when the opener ends */
+	int outcome; /* memfd with a struct outcome */
+};
+
+/*
+ * Starts `socker-opener verb words...` as root with the request, from a thread whose effective uid is 0. Only an exec
+ * is safe in a child of slurmstepd, which has threads; posix_spawn does nothing else.
+ */
+int launch_opener(struct launch *launch, const char *verb, int count, char *const words[],
+		  const struct socker_request *request, struct socker_error *err);
+
+/*
+ * Waits for the opener in a task whose signals are blocked; a cancelled task ends the opener and then itself, by the
+ * signal it was sent. 0: the record is there.
+ */
+int launch_wait(const struct launch *launch, struct socker_error *err);
+
+/* Waits at most milliseconds for the end of an opener that this process started, then kills it. */
+int launch_finish(struct launch *launch, int milliseconds, struct socker_error *err);
+
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "opener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "closer.h"
+#include "mounts.h"
+#include "place.h"
+#include "plan.h"
+#include "policychild.h"
+#include "request.h"
+#include "scope.h"
+#include "seccomp.h"
+#include "trust.h"
+
+/* What is under way: the step's request, its key, and the record being made. */
+struct opening {
+	const struct socker_config *config;
+	struct socker_request *request;
+	struct socker_record *record;
+	struct container container;
+	char key[17];
+	int dir; /* <state>/<node>/<job> */
+};
+
+static int find_hold(const struct socker_config *config, struct socker_request *request, struct socker_error *err)
+{
+	const struct passwd *entry = getpwnam(config->hold_user);
+	autofd hold = -1;
+
+	if (!entry || entry->pw_uid == 0 || entry->pw_gid == 0)
+		return socker_fail(err, "the system user %s does not exist on this node; tell your administrator",
+				   config->hold_user);
+	request->hold_uid = entry->pw_uid;
+	request->hold_gid = entry->pw_gid;
+	if (snprintf(request->hold, sizeof(request->hold), "%s/hold", opener_libdir) >= (int)sizeof(request->hold))
+		return socker_fail(err, "%s: path too long", opener_libdir);
+	hold = trust_open_file(request->hold, err);
+	return hold < 0 ? -1 : 0;
+}
+
+static int copy_word(char *to, size_t size, const char *word, const char *what, struct socker_error *err)
+{
+	if ((size_t)snprintf(to, size, "%s", word) >= size)
+		return socker_fail(err, "plugstack line: %s is too long", what);
+	return 0;
+}
+
+/* Adds to the step's request what the policy child needs and only this node knows. */
+static int complete_request(struct opening *opening, struct socker_error *err)
+{
+	const struct socker_config *config = opening->config;
+	struct socker_request *request = opening->request;
+
+	if (copy_word(request->docker, sizeof(request->docker), config->docker, "docker=", err) < 0 ||
+	    copy_word(request->policy, sizeof(request->policy), config->policy, "policy=", err) < 0 ||
+	    copy_word(request->slurm_conf, sizeof(request->slurm_conf), config->slurm_conf, "slurm_conf=", err) < 0 ||
+	    find_hold(config, request, err) < 0 || record_token(config->state, 1, request->token, err) < 0)
+		return -1;
+	if (getrandom(&request->nonce, sizeof(request->nonce), 0) != (ssize_t)sizeof(request->nonce))
+		return socker_fail(err, "no random bytes: %m");
+	request->deadline_ms = config->deadline * 1000;
+	snprintf(request->name, sizeof(request->name), "socker-%.8s-%u-%s", request->token, request->job, opening->key);
+	return 0;
+}
+
+/* The record exists before Docker is asked, so that nothing Docker makes for us can be lost. */
+static int record_intent(struct opening *opening, struct socker_error *err)
+{
+	struct socker_record *record = opening->record;
+
+	memset(record, 0, sizeof(*record));
+	record->magic = RECORD_MAGIC;
+	record->size = sizeof(*record);
+	record->state = RECORD_INTENT;
+	record->request = *opening->request;
+	return record_write(opening->dir, opening->key, record, err);
+}
+
+static uint32_t keep_text(struct socker_record *record, const struct socker_plan *plan, uint32_t offset)
+{
+	return record_add_text(record, plan->text + offset);
+}
+
+static int take_plan(struct socker_record *record, const struct socker_plan *plan, struct socker_error *err)
+{
+	memcpy(record->id, plan->id, sizeof(record->id));
+	memcpy(record->digest, plan->digest, sizeof(record->digest));
+	record->flags = plan->flags;
+	record->workdir = keep_text(record, plan, plan->workdir);
+	for (uint32_t i = 0; i < plan->env_count; i++) {
+		record->env[i] = keep_text(record, plan, plan->env[i]);
+		if (!record->env[i])
+			return socker_fail(err, "the image's environment is too large");
+	}
+	record->env_count = plan->env_count;
+	return record->workdir ? 0 : socker_fail(err, "the record is full");
+}
+
+/* The profile that AppArmor put the container in; empty where the kernel has no AppArmor or the container none. */
+static void read_label(struct socker_record *record, int pid)
+{
+	char path[64];
+	autofd fd = -1;
+	ssize_t size;
+
+	snprintf(path, sizeof(path), "/proc/%d/attr/apparmor/current", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	size = fd < 0 ? 0 : read(fd, record->label, sizeof(record->label) - 1);
+	record->label[size > 0 ? size : 0] = '\0';
+	record->label[strcspn(record->label, " \n")] = '\0';
+	if (strcmp(record->label, "unconfined") == 0)
+		record->label[0] = '\0';
+}
+
+/* Adds the places this step needs to a container that is open. */
+static int attach_places(struct opening *opening, struct mounts *mounts, struct socker_error *err)
+{
+	const struct socker_request *request = opening->request;
+
+	if (place_misses_cwd(opening->record, request) &&
+	    mounts_add(mounts, request, request->cwd, request->cwd, 0, err) < 0)
+		return -1;
+	if (place_misses_script(opening->record, request) &&
+	    mounts_add(mounts, request, request->script, request->script, SOCKER_MOUNT_READONLY, err) < 0)
+		return -1;
+	return mounts_attach(mounts, &opening->container, opening->record, false, err);
+}
+
+static int attach_plan(struct opening *opening, const struct socker_plan *plan, struct socker_error *err)
+{
+	autofree struct mounts *mounts = calloc(1, sizeof(*mounts));
+	int failed = 0;
+
+	if (!mounts)
+		return socker_fail(err, "out of memory");
+	for (uint32_t i = 0; i < plan->mount_count && !failed; i++)
+		failed = mounts_add(mounts, opening->request, plan->text + plan->mounts[i].source,
+				    plan->text + plan->mounts[i].target, plan->mounts[i].flags, err);
+	if (!failed)
+		failed = mounts_attach(mounts, &opening->container, opening->record, true, err);
+	mounts_release(mounts);
+	if (!failed)
+		failed = attach_places(opening, mounts, err);
+	mounts_release(mounts);
+	return failed;
+}
+
+/* From a started container to one that tasks may join. The order matters: nothing joins before the record says OPEN. */
+static int make_ready(struct opening *opening, const struct socker_plan *plan, struct socker_error *err)
+{
+	const struct socker_request *request = opening->request;
+	struct socker_record *record = opening->record;
+
+	if (take_plan(record, plan, err) < 0 ||
+	    container_identify(&record->hold, plan->hold_pid, request->hold, request->hold_uid, request->hold_gid,
+			       err) < 0 ||
+	    container_attach(&opening->container, &record->hold, err) < 0 ||
+	    cgroup_place(record, record->hold.pid, err) < 0 ||
+	    mounts_harden(&opening->container, record->hold.pid, err) < 0 || attach_plan(opening, plan, err) < 0 ||
+	    seccomp_copy(record, record->hold.pid, err) < 0)
+		return -1;
+	read_label(record, record->hold.pid);
+	record->state = RECORD_OPEN;
+	return record_write(opening->dir, opening->key, record, err);
+}
+
+static int open_fresh(struct opening *opening, struct socker_error *err)
+{
+	autofree struct socker_plan *plan = calloc(1, sizeof(*plan));
+	const struct socker_request *request = opening->request;
+	struct socker_error ignored = {0};
+
+	if (!plan)
+		return socker_fail(err, "out of memory");
+	if (record_intent(opening, err) < 0)
+		return -1;
+	if (policychild_ask(opener_libdir, opening->config->user, "open", request, sizeof(*request), plan,
+			    sizeof(*plan), request->deadline_ms, err) < 0)
+		return -1;
+	if (plan_check(plan, request, err) == 0 && make_ready(opening, plan, err) == 0)
+		return 0;
+	/* a refusal has made nothing; what failed later is taken back, and the epilog would find it too */
+	if (plan->verdict != SOCKER_GRANT)
+		unlinkat(opening->dir, opening->key, 0);
+	else if (record_write(opening->dir, opening->key, opening->record, &ignored) == 0)
+		closer_close_key(opening->config, opening->dir, opening->key, &ignored);
+	return -1;
+}
+
+/* A record of this request whose container lives: only what the step's own directory needs is added. */
+static int open_again(struct opening *opening, struct socker_error *err)
+{
+	autofree struct mounts *mounts = calloc(1, sizeof(*mounts));
+	int failed;
+
+	if (!mounts)
+		return socker_fail(err, "out of memory");
+	failed = attach_places(opening, mounts, err);
+	mounts_release(mounts);
+	return failed ? -1 : record_write(opening->dir, opening->key, opening->record, err);
+}
+
+/* Copies the record when its container is open and belongs to this request. 1: it does, 0: there is none. */
+static int find_open(struct opening *opening, struct socker_error *err)
+{
+	const struct socker_record *record = record_map(opening->dir, opening->key);
+	struct socker_error gone = {0};
+	int found = 0;
+
+	if (!record)
+		return 0;
+	if (!request_same(&record->request, opening->request))
+		found = socker_fail(err,
+				    "two requests of this job have the same key; start one of them in another job");
+	else if (record->state == RECORD_OPEN && container_attach(&opening->container, &record->hold, &gone) == 0)
+		found = 1;
+	memcpy(opening->record, record, sizeof(*record));
+	record_unmap(record);
+	return found;
+}
+
+static int open_locked(struct opening *opening, struct socker_error *err)
+{
+	int found = find_open(opening, err);
+
+	if (found < 0)
+		return -1;
+	if (found)
+		return place_covers(opening->record, opening->request) ? 0 : open_again(opening, err);
+	return open_fresh(opening, err);
+}
+
+int opener_open(const struct socker_config *config, struct socker_request *request, struct socker_error *err)
+{
+	autofree struct socker_record *record = calloc(1, sizeof(*record));
+	struct opening opening = {
+		.config = config,
+		.request = request,
+		.record = record,
+		.container = {.pidfd = -1, .mnt = -1},
+	};
+	autofd dir = -1;
+	autofd lock = -1;
+	int result;
+
+	if (!record)
+		return socker_fail(err, "out of memory");
+	request_key(request, opening.key);
+	dir = record_open_dir(config->state, request->node, request->job, 1, err);
+	if (dir < 0)
+		return -1;
+	opening.dir = dir;
+	lock = record_lock(dir, opening.key, config->deadline, err);
+	if (lock < 0 || complete_request(&opening, err) < 0)
+		return -1;
+	result = open_locked(&opening, err);
+	container_release(&opening.container);
+	return result;
+}

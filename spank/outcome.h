@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the opener leaves for the tasks of the step that started it, in a memfd they all hold. */
+#ifndef SOCKER_OUTCOME_H
+#define SOCKER_OUTCOME_H
+
+#include "error.h"
+
+/* Descriptors of the opener, as slurmstepd sets them up. */
+enum {
+	OPENER_REQUEST = 0, /* a struct socker_request */
+	OPENER_OUTCOME = 1, /* written once */
+	OPENER_LIFE = 3,    /* the write end of a pipe: it closes when the opener ends, however it ends */
+};
+
+struct outcome {
+	uint32_t magic;
+	uint32_t verdict; /* SOCKER_GRANT: the record is there; everything else is a refusal */
+	char message[SOCKER_MESSAGE_SIZE];
+};
+
+enum { OUTCOME_MAGIC = 0x746f6b73 };
+
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which directories of the host a step needs in its container, and whether a record already has them. */
+#ifndef SOCKER_PLACE_H
+#define SOCKER_PLACE_H
+
+#include "record.h"
+
+/* True where a path of the host must not cover the container's: "/", /proc, /usr and the like. */
+bool place_is_systems(const char *path);
+
+/* True when the step's working directory and script are places of the record already, or need not be any. */
+bool place_covers(const struct socker_record *record, const struct socker_request *request);
+
+/* True when the step's working directory must become a place. */
+bool place_misses_cwd(const struct socker_record *record, const struct socker_request *request);
+
+/* True when the batch script must become a place. */
+bool place_misses_script(const struct socker_record *record, const struct socker_request *request);
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plan.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+static bool text_at(const struct socker_plan *plan, uint32_t offset)
+{
+	return offset < plan->text_size && memchr(plan->text + offset, '\0', plan->text_size - offset) != NULL;
+}
+
+/* Absolute, no empty, "." or ".." component. */
+static bool path_is_plain(const char *path)
+{
+	if (path[0] != '/' || strlen(path) >= SOCKER_PATH_SIZE)
+		return false;
+	for (const char *part = path; part; part = strchr(part + 1, '/')) {
+		size_t length = strcspn(part + 1, "/");
+
+		if (path[1] && (length == 0 || (length <= 2 && strspn(part + 1, ".") >= length)))
+			return false;
+	}
+	return true;
+}
+
+static bool is_hex(const char *text, size_t length)
+{
+	return strspn(text, "0123456789abcdef") == length && text[length] == '\0';
+}
+
+static bool variable_is_free(const char *variable)
+{
+	static const char *const owned[] = {"SLURM", "_SLURM", "SPANK_", "SRUN_", "SBATCH_", "SALLOC_", "PMI"};
+	const char *value = strchr(variable, '=');
+
+	if (!value || value == variable)
+		return false;
+	for (size_t i = 0; i < sizeof(owned) / sizeof(owned[0]); i++) {
+		if (strncmp(variable, owned[i], strlen(owned[i])) == 0)
+			return false;
+	}
+	return true;
+}
+
+static int check_frame(const struct socker_plan *plan, const struct socker_request *request, struct socker_error *err)
+{
+	if (plan->magic != SOCKER_PLAN_MAGIC || plan->size != sizeof(*plan) || plan->nonce != request->nonce)
+		return socker_fail(err, "the policy engine gave no answer to this request");
+	if (plan->verdict != SOCKER_GRANT) {
+		char message[SOCKER_MESSAGE_SIZE];
+
+		memcpy(message, plan->message, sizeof(message));
+		message[sizeof(message) - 1] = '\0';
+		socker_printable(err->text, sizeof(err->text), message);
+		return err->text[0] ? -1 : socker_fail(err, "the policy engine refused without a reason");
+	}
+	if (plan->job != request->job || plan->uid != request->uid || plan->gid != request->gid)
+		return socker_fail(err, "the plan is for another job or user");
+	return 0;
+}
+
+static int check_image(const struct socker_plan *plan, struct socker_error *err)
+{
+	if (strncmp(plan->digest, "sha256:", 7) != 0 || !is_hex(plan->digest + 7, 64))
+		return socker_fail(err, "the plan does not name the image by its digest");
+	if (!is_hex(plan->id, 64))
+		return socker_fail(err, "the plan has no container id");
+	if (plan->hold_pid <= 1)
+		return socker_fail(err, "the plan has no hold process");
+	return 0;
+}
+
+int plan_check(const struct socker_plan *plan, const struct socker_request *request, struct socker_error *err)
+{
+	if (check_frame(plan, request, err) < 0 || check_image(plan, err) < 0)
+		return -1;
+	if (plan->flags & ~(uint32_t)SOCKER_PLAN_SUBMIT_DIR)
+		return socker_fail(err, "the plan has an unknown flag");
+	if (plan->text_size > SOCKER_TEXT_SIZE || plan->mount_count > SOCKER_MOUNTS_MAX ||
+	    plan->env_count > SOCKER_ENV_MAX)
+		return socker_fail(err, "the plan is out of bounds");
+	if (!text_at(plan, plan->workdir) || !path_is_plain(plan->text + plan->workdir))
+		return socker_fail(err, "the plan's working directory is not a plain absolute path");
+	for (uint32_t i = 0; i < plan->mount_count; i++) {
+		const struct socker_mount *mount = &plan->mounts[i];
+
+		if (!text_at(plan, mount->source) || !text_at(plan, mount->target) ||
+		    !path_is_plain(plan->text + mount->source) || !path_is_plain(plan->text + mount->target) ||
+		    (mount->flags & ~(uint32_t)SOCKER_MOUNT_READONLY))
+			return socker_fail(err, "mount %u of the plan is malformed", i);
+	}
+	for (uint32_t i = 0; i < plan->env_count; i++) {
+		if (!text_at(plan, plan->env[i]) || !variable_is_free(plan->text + plan->env[i]))
+			return socker_fail(err, "environment entry %u of the plan is malformed or Slurm's own", i);
+	}
+	return 0;
+}

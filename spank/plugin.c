@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The SPANK plugin: Slurm's hooks, each one call. It is not linked against libpython and does nothing in a step
+ * without a container but look for one variable. The hooks always succeed (see step.h).
+ *
+ * SLURM_CONTAINER is set by srun, sbatch and salloc for their own --container, but only where it is not set: without
+ * slurm_spank_init an srun inside a job would take the outer job's image for its own.
+ */
+#include <slurm/spank.h>
+#include <stdlib.h>
+
+#include "step.h"
+
+#define HOOK __attribute__((visibility("default")))
+
+HOOK extern const char plugin_name[];
+HOOK extern const char plugin_type[];
+HOOK extern const unsigned int plugin_version;
+HOOK extern const unsigned int spank_plugin_version;
+
+SPANK_PLUGIN(socker, 1)
+
+HOOK int slurm_spank_init(spank_t sp, int count, char *words[])
+{
+	(void)sp;
+	(void)count;
+	(void)words;
+	if (spank_context() == S_CTX_LOCAL || spank_context() == S_CTX_ALLOCATOR)
+		unsetenv("SLURM_CONTAINER");
+	return ESPANK_SUCCESS;
+}
+
+HOOK int slurm_spank_user_init(spank_t sp, int count, char *words[])
+{
+	step_begin(sp, count, words);
+	return ESPANK_SUCCESS;
+}
+
+HOOK int slurm_spank_task_init_privileged(spank_t sp, int count, char *words[])
+{
+	(void)count;
+	(void)words;
+	step_task_prepare(sp);
+	return ESPANK_SUCCESS;
+}
+
+HOOK int slurm_spank_task_init(spank_t sp, int count, char *words[])
+{
+	(void)count;
+	(void)words;
+	step_task_join(sp);
+	return ESPANK_SUCCESS;
+}
+
+HOOK int slurm_spank_job_epilog(spank_t sp, int count, char *words[])
+{
+	step_job_end(sp, count, words);
+	return ESPANK_SUCCESS;
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "step.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "join.h"
+#include "launch.h"
+#include "place.h"
+#include "request.h"
+#include "scope.h"
+#include "steprequest.h"
+
+/* Nothing asked, refused, the opener is at work, the record is mapped and the container open. */
+enum step_state { STEP_PLAIN, STEP_REFUSED, STEP_OPENING, STEP_READY };
+
+/* slurmstepd serves one step, and each task is a fork of it that changes its own copy. */
+static struct step {
+	enum step_state state;
+	struct socker_error err;
+	struct socker_config config;
+	struct socker_request *request;
+	const struct socker_record *record;
+	struct container container;
+	struct launch launch;
+	struct join join;
+} step;
+
+enum { EPILOG_MILLISECONDS = 12000 };
+
+/*
+ * Root for this thread alone: user_init runs with the user's effective uid, and glibc's seteuid would change it for
+ * all threads of slurmstepd.
+ */
+static uid_t thread_become_root(void)
+{
+	uid_t before = geteuid();
+
+	if (before != 0)
+		syscall(SYS_setresuid, -1, 0, -1);
+	return before;
+}
+
+static void thread_become(uid_t uid)
+{
+	if (uid != 0)
+		syscall(SYS_setresuid, -1, uid, -1);
+}
+
+static void refuse(void)
+{
+	step.state = STEP_REFUSED;
+}
+
+/* Maps the record of the step's request and opens its container: what later steps and all tasks do. */
+static int find_container(struct socker_error *err)
+{
+	char key[17];
+	autofd dir = record_open_dir(step.config.state, step.request->node, step.request->job, 0, err);
+
+	if (dir < 0)
+		return -1;
+	request_key(step.request, key);
+	step.record = record_map(dir, key);
+	if (!step.record || step.record->state != RECORD_OPEN || !request_same(&step.record->request, step.request) ||
+	    !place_covers(step.record, step.request))
+		return socker_fail(err, "the container has no record");
+	return container_attach(&step.container, &step.record->hold, err);
+}
+
+static void forget_container(void)
+{
+	record_unmap(step.record);
+	step.record = NULL;
+	container_release(&step.container);
+}
+
+static void find_or_open(int count, char *words[])
+{
+	struct socker_error absent = {0};
+	uid_t user = thread_become_root();
+
+	if (find_container(&absent) == 0) {
+		step.state = STEP_READY;
+	} else {
+		forget_container();
+		step.state = STEP_OPENING;
+		if (launch_opener(&step.launch, "open", count, words, step.request, &step.err) < 0)
+			refuse();
+	}
+	thread_become(user);
+}
+
+void step_begin(spank_t sp, int count, char *words[])
+{
+	if (!steprequest_wanted(sp))
+		return;
+	step.container = (struct container){.pidfd = -1, .mnt = -1};
+	step.request = calloc(1, sizeof(*step.request));
+	if (!step.request)
+		socker_fail(&step.err, "out of memory");
+	if (step.err.text[0] || config_parse(&step.config, count, words, &step.err) < 0 ||
+	    steprequest_read(sp, step.request, &step.err) < 0) {
+		refuse();
+		return;
+	}
+	find_or_open(count, words);
+}
+
+void step_task_prepare(spank_t sp)
+{
+	if (step.state == STEP_PLAIN && steprequest_wanted(sp)) {
+		socker_fail(&step.err, "a container was asked for, but the step did not begin with one");
+		refuse();
+	}
+	if (step.state == STEP_OPENING) {
+		if (launch_wait(&step.launch, &step.err) < 0 || find_container(&step.err) < 0)
+			refuse();
+		else
+			step.state = STEP_READY;
+	}
+	if (step.state != STEP_READY)
+		return;
+	step.join = (struct join){
+		.record = step.record,
+		.request = step.request,
+		.container = &step.container,
+	};
+	if (join_prepare(&step.join, &step.err) < 0)
+		refuse();
+}
+
+static bool is_first_task(spank_t sp)
+{
+	int local = -1;
+
+	return spank_get_item(sp, S_TASK_ID, &local) == ESPANK_SUCCESS && local == 0;
+}
+
+/* The one place from which text goes to Slurm's log and, through it, to the user. */
+static void say(const char *text, bool failure)
+{
+	char clean[SOCKER_MESSAGE_SIZE];
+
+	socker_printable(clean, sizeof(clean), text);
+	if (failure)
+		slurm_error("socker: %s", clean);
+	else
+		slurm_spank_log("socker: %s", clean);
+}
+
+/*
+ * Ends the task rather than the hook with -1, to which Slurm adds two generic lines a task; and here rather than in
+ * the privileged hook, because slurmstepd still has to put the task into its cgroup then and would fail as a whole.
+ */
+static void end_refused(spank_t sp)
+{
+	if (is_first_task(sp))
+		say(step.err.text, true);
+	_exit(1);
+}
+
+/* A directory that was to be mounted and is not: those of the plan, and the step's own. */
+static void say_what_is_missing(void)
+{
+	for (uint32_t i = 0; i < step.record->place_count; i++) {
+		const struct record_place *place = &step.record->places[i];
+		const char *path = step.record->text + place->path;
+		char line[SOCKER_MESSAGE_SIZE];
+
+		if (!place->error || (!place->planned && strcmp(path, step.request->cwd) != 0))
+			continue;
+		snprintf(line, sizeof(line), "%.900s is not mounted in the container: %s", path,
+			 strerror(place->error));
+		say(line, false);
+	}
+}
+
+static void set_environment(spank_t sp)
+{
+	for (uint32_t i = 0; i < step.record->env_count; i++) {
+		autofree char *name = strdup(step.record->text + step.record->env[i]);
+		char *value = name ? strchr(name, '=') : NULL;
+
+		if (!value)
+			continue;
+		*value++ = '\0';
+		spank_setenv(sp, name, value, 1);
+	}
+}
+
+void step_task_join(spank_t sp)
+{
+	if (step.state == STEP_PLAIN)
+		return;
+	if (step.state != STEP_READY)
+		end_refused(sp);
+	if (is_first_task(sp))
+		say_what_is_missing();
+	if (join_container(&step.join, &step.err) < 0)
+		end_refused(sp);
+	set_environment(sp);
+}
+
+static int job_has_records(const struct socker_request *request)
+{
+	char path[SOCKER_PATH_SIZE];
+
+	if (snprintf(path, sizeof(path), "%s/%s/%u", step.config.state, request->node, request->job) >=
+	    (int)sizeof(path))
+		return 0;
+	return access(path, F_OK) == 0;
+}
+
+void step_job_end(spank_t sp, int count, char *words[])
+{
+	const char *node = getenv("SLURMD_NODENAME"); /* slurmd's own word: it builds this environment */
+	static struct socker_request request;
+	struct launch launch;
+
+	request_init(&request);
+	if (config_parse(&step.config, count, words, &step.err) < 0 ||
+	    spank_get_item(sp, S_JOB_ID, &request.job) != ESPANK_SUCCESS || !node || !node[0] || strchr(node, '/') ||
+	    node[0] == '.') {
+		say(step.err.text[0] ? step.err.text : "the epilog does not know its job and node", true);
+		return;
+	}
+	snprintf(request.node, sizeof(request.node), "%s", node);
+	if (!job_has_records(&request))
+		return;
+	if (launch_opener(&launch, "close", count, words, &request, &step.err) < 0 ||
+	    launch_finish(&launch, EPILOG_MILLISECONDS, &step.err) < 0)
+		say(step.err.text, true);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "steprequest.h"
+
+#include <slurm/slurm.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "request.h"
+
+static const char variable[] = "SLURM_CONTAINER";
+
+bool steprequest_wanted(spank_t sp)
+{
+	char value[8];
+	spank_err_t got = spank_getenv(sp, variable, value, sizeof(value));
+
+	return got != ESPANK_ENV_NOEXIST;
+}
+
+static int read_reference(spank_t sp, struct socker_request *request, struct socker_error *err)
+{
+	spank_err_t got = spank_getenv(sp, variable, request->reference, sizeof(request->reference));
+
+	if (got == ESPANK_NOSPACE)
+		return socker_fail(err, "--container: the image reference is longer than %d bytes",
+				   SOCKER_REFERENCE_SIZE - 1);
+	if (got != ESPANK_SUCCESS)
+		return socker_fail(err, "--container: unreadable: %s", spank_strerror(got));
+	if (!request->reference[0])
+		return socker_fail(err, "--container: empty; give an image reference such as debian:bookworm");
+	return 0;
+}
+
+static int read_groups(spank_t sp, struct socker_request *request, struct socker_error *err)
+{
+	gid_t *groups = NULL;
+	int count = 0;
+
+	if (spank_get_item(sp, S_JOB_SUPPLEMENTARY_GIDS, &groups, &count) != ESPANK_SUCCESS || count < 0)
+		return socker_fail(err, "Slurm does not tell the job's groups");
+	if (count > SOCKER_GROUPS_MAX)
+		return socker_fail(err, "the user is in %d groups; at most %d can be kept in a container", count,
+				   SOCKER_GROUPS_MAX);
+	for (int i = 0; i < count; i++)
+		request->groups[i] = groups[i];
+	request->group_count = (uint32_t)count;
+	return 0;
+}
+
+/* The batch script lies in slurmd's spool, which the container does not have. */
+static int read_script(spank_t sp, struct socker_request *request, struct socker_error *err)
+{
+	char **argv = NULL;
+	int argc = 0;
+
+	if (request->step != SLURM_BATCH_SCRIPT)
+		return 0;
+	if (spank_get_item(sp, S_JOB_ARGV, &argc, &argv) != ESPANK_SUCCESS || argc < 1 ||
+	    strlen(argv[0]) >= sizeof(request->script))
+		return socker_fail(err, "Slurm does not tell where the batch script is");
+	strcpy(request->script, argv[0]);
+	return 0;
+}
+
+int steprequest_read(spank_t sp, struct socker_request *request, struct socker_error *err)
+{
+	const char *node = getenv("SLURMD_NODENAME"); /* slurmstepd sets it for itself, before any hook */
+	uid_t uid = 0;
+	gid_t gid = 0;
+
+	request_init(request);
+	if (spank_get_item(sp, S_JOB_ID, &request->job) != ESPANK_SUCCESS ||
+	    spank_get_item(sp, S_JOB_STEPID, &request->step) != ESPANK_SUCCESS ||
+	    spank_get_item(sp, S_JOB_UID, &uid) != ESPANK_SUCCESS ||
+	    spank_get_item(sp, S_JOB_GID, &gid) != ESPANK_SUCCESS)
+		return socker_fail(err, "Slurm does not tell whose job this is");
+	request->uid = uid;
+	request->gid = gid;
+	snprintf(request->node, sizeof(request->node), "%s", node ? node : "");
+	/* a directory that was removed, or whose path is too long, is none: the image's is used */
+	if (!getcwd(request->cwd, sizeof(request->cwd)) || request->cwd[0] != '/')
+		request->cwd[0] = '\0';
+	if (read_groups(sp, request, err) < 0 || read_reference(sp, request, err) < 0 ||
+	    read_script(sp, request, err) < 0)
+		return -1;
+	return request_check(request, err);
+}
