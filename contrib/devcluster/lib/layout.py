@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where everything of a cluster lives. No other module makes up a path."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.errors import DevclusterError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+SOURCES = Path(__file__).resolve().parents[1] / "images"
+
+# A name ends in a letter, so that no node <name><number> belongs to two clusters.
+_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,14}[a-z])?")
+_SOCKET_PATH_MAX = 107
+_LONGEST_SOCKET = "run/docker/containerd/containerd-debug.sock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The paths of one cluster, all below base, and the names that are its own."""
+
+    root: Path
+    name: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise DevclusterError(
+                f"{self.name!r} is no cluster name: it is up to 16 of a-z, 0-9 and -, "
+                "begins and ends with a letter"
+            )
+        if not self.root.is_absolute():
+            raise DevclusterError(f"{self.root}: not an absolute path")
+        if len(str(self.base / _LONGEST_SOCKET)) > _SOCKET_PATH_MAX:
+            raise DevclusterError(f"{self.base}: too long for the sockets below it")
+
+    @property
+    def base(self) -> Path:
+        return self.root / self.name
+
+    @property
+    def lock(self) -> Path:
+        """Held by every command that changes something, in any cluster."""
+        return self.root / "lock"
+
+    @property
+    def cache(self) -> Path:
+        """Finished image archives, shared by the clusters."""
+        return self.root / "cache"
+
+    @property
+    def definition(self) -> Path:
+        """What was asked of `up`; there from `up` to `down`."""
+        return self.base / "cluster.json"
+
+    @property
+    def etc(self) -> Path:
+        return self.base / "etc"
+
+    @property
+    def log(self) -> Path:
+        return self.base / "log"
+
+    @property
+    def run(self) -> Path:
+        return self.base / "run"
+
+    @property
+    def state(self) -> Path:
+        return self.base / "state"
+
+    @property
+    def spool(self) -> Path:
+        return self.base / "spool"
+
+    @property
+    def docker_data(self) -> Path:
+        return self.base / "docker"
+
+    @property
+    def docker_exec(self) -> Path:
+        return self.run / "docker"
+
+    @property
+    def software(self) -> Path:
+        """Where socker is installed unless `up --prefix` names another tree."""
+        return self.base / "sw"
+
+    @property
+    def slurm_conf(self) -> Path:
+        return self.etc / "slurm.conf"
+
+    @property
+    def plugstack(self) -> Path:
+        return self.etc / "plugstack.conf"
+
+    @property
+    def munge_key(self) -> Path:
+        return self.etc / "munge.key"
+
+    @property
+    def munge_socket(self) -> Path:
+        return self.run / "munge.sock"
+
+    @property
+    def docker_socket(self) -> Path:
+        return self.run / "docker.sock"
+
+    @property
+    def docker_url(self) -> str:
+        return f"unix://{self.docker_socket}"
+
+    @property
+    def docker_cgroup(self) -> str:
+        """The cgroup parent of the containers, relative to each hierarchy."""
+        return f"socker-dev-{self.name}"
+
+    @property
+    def slurm_cgroups(self) -> re.Pattern[str]:
+        """Matches the top cgroups of our slurmds: cgroup v1, cgroup v2."""
+        node = f"{re.escape(self.name)}[0-9]+"
+        return re.compile(f"slurm_{node}|{node}_slurmstepd\\.scope")
+
+    @property
+    def marker(self) -> tuple[str, str]:
+        """The environment variable by which our daemons' children are known."""
+        return "SOCKER_DEVCLUSTER", str(self.base)
+
+    def node(self, number: int) -> str:
+        """The name of a node, counted from 1."""
+        return f"{self.name}{number}"
+
+    @property
+    def slurmctld_pid(self) -> Path:
+        """The file into which slurmctld writes its pid."""
+        return self.run / "slurmctld.pid"
+
+    def slurmd_pid(self, node: str) -> Path:
+        """The file into which a slurmd writes its pid; Slurm's %n stands for the node."""
+        return self.run / f"slurmd-{node}.pid"
+
+    def record(self, daemon: str) -> Path:
+        """Which process the daemon is."""
+        return self.run / f"{daemon}.json"
+
+
+def layout(name: str) -> Layout:
+    """The layout of a cluster below SOCKER_DEVCLUSTER_DIR."""
+    root = os.environ.get("SOCKER_DEVCLUSTER_DIR", "/var/lib/socker-devcluster")
+    return Layout(root=Path(root), name=name)
