@@ -84,7 +84,7 @@ check: deps build lint shim
 	$(VENV)/bin/python -m pytest tests/unit tests/devcluster tests/system
 
 bench: deps build $(VENV)/dev
-	$(VENV)/bin/python -m bench
+	$(VENV)/bin/python -m tests.bench
 
 clean:
 	rm -rf build

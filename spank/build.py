@@ -20,7 +20,7 @@ import cffi
 
 HERE = Path(__file__).resolve().parent
 
-COMMON = ("error", "config", "trust", "request", "record", "container", "place", "seccomp")
+COMMON = ("error", "config", "trust", "request", "record", "container", "place", "seccomp", "condense")
 PLUGIN = (*COMMON, "plugin", "step", "steprequest", "launch", "join", "confine")
 OPENER = (*COMMON, "opener_main", "opener", "closer", "policychild", "plan", "mounts", "inside", "cgroup")
 SHIM = tuple(dict.fromkeys((*PLUGIN, *OPENER)))
@@ -126,20 +126,33 @@ def build_policy(out: Path, flags: list[str]) -> None:
 
 
 def build_shim(out: Path, flags: list[str]) -> None:
-    """The module through which pytest drives the C, with the scriptable SPANK fake of tests/shim."""
+    """The module through which pytest drives the C, and the fakes of tests/shim for what the C executes."""
     tests = HERE.parent / "tests" / "shim"
+    helpers = ["fake_spank", "helpers"]
+    headers = ["shim_api.h", "helpers.h"]
+    preamble = f'#include "{tests / "shim.h"}"'
+    if flags is SANITIZE:
+        helpers.append("flaws")
+        headers.append("flaws.h")
+        preamble += f'\n#include "{tests / "flaws.h"}"'
     ffi = cffi.FFI()
     ffi.cdef(declarations())
-    ffi.cdef((tests / "shim_api.h").read_text())
+    for header in headers:
+        ffi.cdef((tests / header).read_text())
     ffi.set_source(
         "_shim",
-        f'#include "{tests / "shim.h"}"',
-        sources=[*sources(SHIM), str(tests / "fake_spank.c")],
+        preamble,
+        sources=[*sources(SHIM), *(str(tests / f"{name}.c") for name in helpers)],
         include_dirs=[str(HERE), str(tests)],
         extra_compile_args=[*LANGUAGE, *flags, "-fvisibility=default", "-Dmain=opener_main"],
         extra_link_args=[flag for flag in flags if flag.startswith("-fsanitize")],
     )
     ffi.compile(tmpdir=str(out), verbose=False)
+    build_hold(out, flags)
+    # not by the names they stand for: a directory to install from must not hold them
+    for name in ("opener", "policy"):
+        source = tests / f"fake_{name}.c"
+        run(*LANGUAGE, *WARNINGS, *HARDENING, *LINK, f"-I{HERE}", "-o", str(out / f"fake-{name}"), str(source))
 
 
 TARGETS = {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cgroup.h"
@@ -238,6 +239,13 @@ static int sweep_node(const struct socker_config *config, int top, const char *n
 	return question->message[0] ? socker_fail(err, "%s", question->message) : 0;
 }
 
+static bool is_directory(int dir, const char *name)
+{
+	struct stat status;
+
+	return fstatat(dir, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode);
+}
+
 int closer_sweep(const struct socker_config *config, int dry_run, struct socker_error *err)
 {
 	struct socker_error absent = {0};
@@ -249,7 +257,8 @@ int closer_sweep(const struct socker_config *config, int dry_run, struct socker_
 	if (!list)
 		return errno == ENOENT ? 0 : socker_fail(err, "%s", absent.text);
 	while ((entry = readdir(list))) {
-		if (entry->d_name[0] == '.' || strncmp(entry->d_name, "token", 5) == 0)
+		/* beside the nodes' directories lie a few files */
+		if (entry->d_name[0] == '.' || !is_directory(top, entry->d_name))
 			continue;
 		if (sweep_node(config, top, entry->d_name, dry_run, err) < 0)
 			result = -1;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <sched.h>
@@ -37,26 +38,19 @@ static int narrow(struct join *join, struct socker_error *err)
 }
 
 /*
- * Slurm opens its own descriptors O_CLOEXEC, but one directory that it or another plugin forgot would be a way out.
- * What is meant to be inherited is PMI's socket, which a directory is not.
+ * Slurm opens its own descriptors O_CLOEXEC, but one directory that it or another plugin forgot would be a way out. So
+ * all are closed on exec, but for the socket of PMI that the task is meant to inherit.
  */
-static int close_directories(struct join *join, struct socker_error *err)
+static int close_inherited(struct join *join, struct socker_error *err)
 {
-	autoclosedir DIR *list = opendir("/proc/self/fd");
-	struct dirent *entry;
+	unsigned int kept = join->kept < 3 ? 2 : (unsigned int)join->kept;
+	struct stat status;
 
-	(void)join;
-	if (!list)
-		return socker_fail(err, "/proc/self/fd: %m");
-	while ((entry = readdir(list))) {
-		int fd = atoi(entry->d_name);
-		struct stat status;
-
-		if (entry->d_name[0] == '.' || fd < 3 || fstat(fd, &status) < 0 || !S_ISDIR(status.st_mode))
-			continue;
-		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-			return socker_fail(err, "descriptor %d cannot be closed: %m", fd);
-	}
+	if (kept > 2 && (fstat(join->kept, &status) < 0 || !S_ISSOCK(status.st_mode)))
+		kept = 2;
+	if ((kept > 3 && syscall(SYS_close_range, 3, kept - 1, CLOSE_RANGE_CLOEXEC) < 0) ||
+	    syscall(SYS_close_range, kept + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+		return socker_fail(err, "inherited descriptors cannot be closed: %m (Linux 5.11 or newer is needed)");
 	return 0;
 }
 
@@ -112,7 +106,7 @@ static int verify(struct join *join, struct socker_error *err)
 int join_container(struct join *join, struct socker_error *err)
 {
 	static int (*const operations[])(struct join *, struct socker_error *) = {
-		narrow, close_directories, enter, change_directory, drop, verify,
+		narrow, close_inherited, enter, change_directory, drop, verify,
 	};
 
 	for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {

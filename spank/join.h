@@ -13,6 +13,7 @@ struct join {
 	const struct socker_record *record;
 	const struct socker_request *request; /* of this step: its directory, ids and groups */
 	struct container *container;
+	int kept;     /* a descriptor that is meant to be inherited (PMI's socket), or -1 */
 	int apparmor; /* an open /proc/thread-self/attr/apparmor/exec of the host, or -1 */
 };
 

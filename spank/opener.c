@@ -167,6 +167,7 @@ static int make_ready(struct opening *opening, const struct socker_plan *plan, s
 	    mounts_harden(&opening->container, record->hold.pid, err) < 0 || attach_plan(opening, plan, err) < 0 ||
 	    seccomp_copy(record, record->hold.pid, err) < 0)
 		return -1;
+	seccomp_condense(record, opening->config->state);
 	read_label(record, record->hold.pid);
 	record->state = RECORD_OPEN;
 	return record_write(opening->dir, opening->key, record, err);

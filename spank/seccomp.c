@@ -2,13 +2,20 @@
 #include "seccomp.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/ptrace.h>
 #include <linux/seccomp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "condense.h"
+#include "scope.h"
+#include "trust.h"
 
 /* glibc's <sys/ptrace.h> and the kernel's cannot be included together; the call is made directly. */
 static long ptrace_raw(long request, int pid, unsigned long address, void *data)
@@ -63,6 +70,65 @@ int seccomp_copy(struct socker_record *record, int pid, struct socker_error *err
 	if (record->filter_count == 0)
 		return socker_fail(err, "Docker runs containers without a seccomp filter on this node");
 	return 0;
+}
+
+/* A filter and its condensed form, as a file in the directory for records. */
+struct condensed {
+	uint32_t in_count, out_count;
+	struct sock_filter in[BPF_MAXINSNS];
+	struct sock_filter out[BPF_MAXINSNS];
+};
+
+static bool load_condensed(struct condensed *found, int dir, const char *name, const struct sock_filter *in,
+			   uint32_t count)
+{
+	struct stat status;
+	autofd fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+
+	return fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == 0 &&
+	       !(status.st_mode & 077) && read(fd, found, sizeof(*found)) == (ssize_t)sizeof(*found) &&
+	       found->in_count == count && found->out_count <= count && memcmp(found->in, in, count * sizeof(*in)) == 0;
+}
+
+/* A file that cannot be kept costs time at the next container, nothing else. */
+static void keep_condensed(const struct condensed *made, int dir, const char *name)
+{
+	char new_name[32];
+	autofd fd = -1;
+
+	snprintf(new_name, sizeof(new_name), "%s.%d", name, getpid());
+	fd = openat(dir, new_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return;
+	if (write(fd, made, sizeof(*made)) != (ssize_t)sizeof(*made) || renameat(dir, new_name, dir, name) < 0)
+		unlinkat(dir, new_name, 0);
+}
+
+void seccomp_condense(struct socker_record *record, const char *state)
+{
+	struct socker_error ignored = {0};
+	autofree struct condensed *condensed = calloc(1, sizeof(*condensed));
+	autofd dir = trust_open_dir(state, &ignored);
+
+	for (uint32_t i = 0; condensed && dir >= 0 && i < record->filter_count; i++) {
+		struct record_filter *filter = &record->filters[i];
+		struct sock_filter *in = record->instructions + filter->first;
+		char name[16];
+
+		snprintf(name, sizeof(name), "filter-%u", i);
+		if (filter->count > BPF_MAXINSNS)
+			continue;
+		if (!load_condensed(condensed, dir, name, in, filter->count)) {
+			memcpy(condensed->in, in, filter->count * sizeof(*in));
+			condensed->in_count = filter->count;
+			condensed->out_count = condense_filter(in, filter->count, condensed->out, BPF_MAXINSNS);
+			keep_condensed(condensed, dir, name);
+		}
+		if (!condensed->out_count)
+			continue;
+		memcpy(in, condensed->out, condensed->out_count * sizeof(*in));
+		filter->count = condensed->out_count;
+	}
 }
 
 int seccomp_install(const struct socker_record *record, struct socker_error *err)

@@ -129,6 +129,7 @@ void step_task_prepare(spank_t sp)
 		.record = step.record,
 		.request = step.request,
 		.container = &step.container,
+		.kept = -1,
 	};
 	if (join_prepare(&step.join, &step.err) < 0)
 		refuse();
@@ -193,6 +194,14 @@ static void set_environment(spank_t sp)
 	}
 }
 
+/* The variable may be the user's own; a descriptor that is open on exec is the task's without a container, too. */
+static int pmi_socket(spank_t sp)
+{
+	char value[16];
+
+	return spank_getenv(sp, "PMI_FD", value, sizeof(value)) == ESPANK_SUCCESS ? atoi(value) : -1;
+}
+
 void step_task_join(spank_t sp)
 {
 	if (step.state == STEP_PLAIN)
@@ -201,6 +210,7 @@ void step_task_join(spank_t sp)
 		end_refused(sp);
 	if (is_first_task(sp))
 		say_what_is_missing();
+	step.join.kept = pmi_socket(sp);
 	if (join_container(&step.join, &step.err) < 0)
 		end_refused(sp);
 	set_environment(sp);

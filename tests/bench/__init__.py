@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers of the design, measured: `make bench`."""

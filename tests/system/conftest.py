@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One cluster of four nodes for all system tests; each test must leave it as it found it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .cluster import DEVCLUSTER, Cluster
+
+
+@pytest.fixture(scope="session")
+def whole_cluster() -> Iterator[Cluster]:
+    """A running cluster: SOCKER_TEST_CLUSTER names one that is kept, else one is made and taken down."""
+    kept = os.environ.get("SOCKER_TEST_CLUSTER")
+    name = kept or "check"
+    subprocess.run([str(DEVCLUSTER), "up", "--name", name, "--nodes", "4"], check=True, timeout=600) if not kept else None
+    subprocess.run([str(DEVCLUSTER), "images", "--name", name], check=True, timeout=300)
+    yield Cluster(name=name)
+    if not kept:
+        subprocess.run([str(DEVCLUSTER), "down", "--name", name, "--purge"], check=True, timeout=120)
+
+
+@pytest.fixture
+def cluster(whole_cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster, clean before and after the test."""
+    yield whole_cluster
+    whole_cluster.assert_clean()
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A directory of alice outside of all homes, which everybody may enter."""
+    path = Path(tempfile.mkdtemp(prefix="socker-test-", dir="/var/tmp"))
+    path.chmod(0o755)
+    shutil.chown(path, "alice", "alice")
+    yield path
+    shutil.rmtree(path)
