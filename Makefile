@@ -47,14 +47,19 @@ $(BUILT) &: $(SPANK) $(VENV)/runtime
 	$(VENV)/bin/python spank/build.py --out build plugin opener policy hold
 	touch $(BUILT)
 
-install: build
+build/wheel/stamp: $(PACKAGE) $(VENV)/runtime
+	rm -rf build/wheel build/lib build/bdist*
+	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	touch $@
+
+install: build build/wheel/stamp
 	install -d -m 0755 $(DESTDIR)$(LIBDIR) $(DESTDIR)$(SYSCONFDIR)/slurm/plugstack.conf.d
 	install -m 0755 $(BUILT) $(DESTDIR)$(LIBDIR)/
 	$(PYTHON) -m venv --without-pip $(DESTDIR)$(LIBDIR)/venv
 	$(VENV)/bin/pip --python $(DESTDIR)$(LIBDIR)/venv/bin/python install --quiet --disable-pip-version-check \
 		--no-warn-script-location --compile -r requirements.txt
 	$(VENV)/bin/pip --python $(DESTDIR)$(LIBDIR)/venv/bin/python install --quiet --disable-pip-version-check \
-		--no-warn-script-location --compile --no-deps --no-build-isolation --force-reinstall .
+		--no-warn-script-location --compile --no-deps --no-index --force-reinstall build/wheel/*.whl
 	sed 's|@LIBDIR@|$(LIBDIR)|' slurm/socker.conf.in > $(DESTDIR)$(SYSCONFDIR)/slurm/plugstack.conf.d/socker.conf
 	chmod -R go-w $(DESTDIR)$(LIBDIR)
 

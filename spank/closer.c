@@ -47,7 +47,7 @@ static int ask(const struct socker_config *config, struct socker_close *question
 		return socker_fail(err, "out of memory");
 	if (record_token(config->state, 0, question->token, err) < 0 ||
 	    policychild_ask(opener_libdir, config->user, verb, question, sizeof(*question), answer, sizeof(*answer),
-			    question->deadline_ms, err) < 0)
+			    question->deadline_ms, -1, err) < 0)
 		return -1;
 	if (answer->magic != SOCKER_CLOSE_MAGIC || answer->size != sizeof(*answer) ||
 	    answer->nonce != question->nonce || answer->count != question->count)
@@ -133,7 +133,7 @@ static int close_keys(const struct socker_config *config, int dir, struct socker
 		if (entry->d_name[0] == '.' || !is_key(key))
 			continue;
 		if (strlen(entry->d_name) == 16) {
-			autofd lock = record_lock(dir, key, 2, err);
+			autofd lock = record_lock(dir, key, 2, -1, err);
 
 			if (lock < 0 || closer_close_key(config, dir, key, err) < 0)
 				result = -1;

@@ -33,7 +33,8 @@ static int opener_path(char *path, size_t size, struct socker_error *err)
 	return 0;
 }
 
-static int spawn(struct launch *launch, char *const argv[], int request, int life, struct socker_error *err)
+/* The opener's descriptors, by their numbers there. */
+static int spawn(struct launch *launch, char *const argv[], const int fds[OPENER_CANCEL + 1], struct socker_error *err)
 {
 	char *const envp[] = {NULL};
 	posix_spawn_file_actions_t actions;
@@ -43,10 +44,8 @@ static int spawn(struct launch *launch, char *const argv[], int request, int lif
 
 	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attributes);
-	posix_spawn_file_actions_adddup2(&actions, request, OPENER_REQUEST);
-	posix_spawn_file_actions_adddup2(&actions, launch->outcome, OPENER_OUTCOME);
-	posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-	posix_spawn_file_actions_adddup2(&actions, life, OPENER_LIFE);
+	for (int number = 0; number <= OPENER_CANCEL; number++)
+		posix_spawn_file_actions_adddup2(&actions, fds[number], number);
 	sigemptyset(&signals);
 	posix_spawnattr_setsigmask(&attributes, &signals);
 	sigfillset(&signals);
@@ -66,34 +65,49 @@ static int move_up(int fd)
 	return low < 0 ? -1 : fcntl(low, F_DUPFD_CLOEXEC, 10);
 }
 
+static int make_pipe(int *to_read, int *to_write)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -1;
+	*to_read = move_up(ends[0]);
+	*to_write = move_up(ends[1]);
+	return *to_read < 0 || *to_write < 0 ? -1 : 0;
+}
+
 int launch_opener(struct launch *launch, const char *verb, int count, char *const words[],
 		  const struct socker_request *request, struct socker_error *err)
 {
 	char path[SOCKER_PATH_SIZE];
 	char *argv[WORDS_MAX + 3] = {path, (char *)verb};
-	int ends[2] = {-1, -1};
 	autofd question = move_up(memfd_create("request", MFD_CLOEXEC));
+	autofd null = move_up(open("/dev/null", O_WRONLY | O_CLOEXEC));
 	autofd life = -1;
+	autofd cancel = -1;
 
-	*launch = (struct launch){.pidfd = -1, .life = -1, .outcome = -1};
+	*launch = (struct launch){.life = -1, .cancel = -1, .outcome = -1};
 	if (count > WORDS_MAX)
 		return socker_fail(err, "plugstack line: more than %d words", WORDS_MAX);
 	for (int i = 0; i < count; i++)
 		argv[i + 2] = words[i];
 	if (opener_path(path, sizeof(path), err) < 0)
 		return -1;
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return socker_fail(err, "no pipe for the opener: %m");
-	launch->life = move_up(ends[0]);
-	life = move_up(ends[1]);
 	launch->outcome = move_up(memfd_create("outcome", MFD_CLOEXEC));
-	if (question < 0 || life < 0 || launch->life < 0 || launch->outcome < 0 ||
+	if (make_pipe(&launch->life, &life) < 0 || make_pipe(&cancel, &launch->cancel) < 0 || question < 0 ||
+	    null < 0 || launch->outcome < 0 ||
 	    pwrite(question, request, sizeof(*request), 0) != (ssize_t)sizeof(*request))
-		return socker_fail(err, "no memory for the opener: %m");
-	if (spawn(launch, argv, question, life, err) < 0)
-		return -1;
-	launch->pidfd = (int)syscall(SYS_pidfd_open, launch->pid, 0);
-	return launch->pidfd < 0 ? socker_fail(err, "the opener was lost: %m") : 0;
+		return socker_fail(err, "no descriptors for the opener: %m");
+	return spawn(launch, argv, (int[]){question, launch->outcome, null, life, cancel}, err);
+}
+
+int launch_detach(struct launch *launch, struct socker_error *err)
+{
+	int status = 0;
+
+	if (waitpid(launch->pid, &status, 0) != launch->pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		return socker_fail(err, "the opener ended at its start (status %d); tell your administrator", status);
+	return 0;
 }
 
 static void die_of(int number)
@@ -140,7 +154,8 @@ int launch_wait(const struct launch *launch, struct socker_error *err)
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)
 			return socker_fail(err, "waiting for the container: %m");
 		if (fds[1].revents && read(signals, &info, sizeof(info)) == sizeof(info)) {
-			syscall(SYS_pidfd_send_signal, launch->pidfd, SIGKILL, NULL, 0);
+			if (write(launch->cancel, "", 1) != 1)
+				socker_fail(err, "the opener has ended");
 			die_of((int)info.ssi_signo);
 		}
 		if (fds[0].revents)
@@ -151,7 +166,7 @@ int launch_wait(const struct launch *launch, struct socker_error *err)
 int launch_finish(struct launch *launch, int milliseconds, struct socker_error *err)
 {
 	int status = 0;
-	int ended = poll(&(struct pollfd){.fd = launch->pidfd, .events = POLLIN}, 1, milliseconds);
+	int ended = poll(&(struct pollfd){.fd = launch->life, .events = POLLIN}, 1, milliseconds);
 
 	if (ended != 1)
 		kill(launch->pid, SIGKILL);

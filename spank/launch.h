@@ -7,9 +7,9 @@
 
 /* An opener at work. Descriptors are O_CLOEXEC, -1 when absent; tasks inherit them by fork. */
 struct launch {
-	int pid;
-	int pidfd;
+	int pid;     /* of what was started: for the verb open it has ended already, see below */
 	int life;    /* read end of a pipe that closes when the opener ends */
+	int cancel;  /* write end of a pipe that tells it to end */
 	int outcome; /* memfd with a struct outcome */
 };
 
@@ -21,12 +21,19 @@ int launch_opener(struct launch *launch, const char *verb, int count, char *cons
 		  const struct socker_request *request, struct socker_error *err);
 
 /*
+ * For the verb open: waits until the opener has put itself into the background, about a millisecond. slurmstepd waits
+ * for any child while its tasks run, and after one that is no task it sleeps for 100 ms; so the opener is not its
+ * child. Nor does a signal to the step's processes reach it then.
+ */
+int launch_detach(struct launch *launch, struct socker_error *err);
+
+/*
  * Waits for the opener in a task whose signals are blocked; a cancelled task ends the opener and then itself, by the
  * signal it was sent. 0: the record is there.
  */
 int launch_wait(const struct launch *launch, struct socker_error *err);
 
-/* Waits at most milliseconds for the end of an opener that this process started, then kills it. */
+/* For the verb close: waits at most milliseconds for its end, then kills it. */
 int launch_finish(struct launch *launch, int milliseconds, struct socker_error *err);
 
 #endif

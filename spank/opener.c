@@ -12,6 +12,7 @@
 #include "cgroup.h"
 #include "closer.h"
 #include "mounts.h"
+#include "outcome.h"
 #include "place.h"
 #include "plan.h"
 #include "policychild.h"
@@ -184,7 +185,7 @@ static int open_fresh(struct opening *opening, struct socker_error *err)
 	if (record_intent(opening, err) < 0)
 		return -1;
 	if (policychild_ask(opener_libdir, opening->config->user, "open", request, sizeof(*request), plan,
-			    sizeof(*plan), request->deadline_ms, err) < 0)
+			    sizeof(*plan), request->deadline_ms, OPENER_CANCEL, err) < 0)
 		return -1;
 	if (plan_check(plan, request, err) == 0 && make_ready(opening, plan, err) == 0)
 		return 0;
@@ -259,7 +260,7 @@ int opener_open(const struct socker_config *config, struct socker_request *reque
 	if (dir < 0)
 		return -1;
 	opening.dir = dir;
-	lock = record_lock(dir, opening.key, config->deadline, err);
+	lock = record_lock(dir, opening.key, config->deadline, OPENER_CANCEL, err);
 	if (lock < 0 || complete_request(&opening, err) < 0)
 		return -1;
 	result = open_locked(&opening, err);

@@ -28,7 +28,7 @@ static int become_root(struct socker_error *err)
 	umask(077);
 	if (setresuid(0, 0, 0) < 0 || setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || chdir("/") < 0)
 		return socker_fail(err, "socker-opener must be started by root: %m");
-	syscall(SYS_close_range, OPENER_LIFE + 1, ~0U, 0);
+	syscall(SYS_close_range, OPENER_CANCEL + 1, ~0U, 0);
 	signal(SIGPIPE, SIG_IGN);
 	openlog("socker", LOG_PID, LOG_AUTHPRIV);
 	return 0;
@@ -53,12 +53,28 @@ static int read_request(struct socker_request *request, struct socker_error *err
 	return request_check(request, err);
 }
 
+/*
+ * The opener goes on as a process that is not slurmstepd's child (launch.h tells why); the one that was started ends.
+ * Its descriptors stay with it, so the pipe OPENER_LIFE still closes when the work is done.
+ */
+static void into_background(void)
+{
+	pid_t child = fork();
+
+	if (child > 0)
+		_exit(0);
+	if (child < 0)
+		_exit(1);
+}
+
 static int run_open(const struct socker_config *config, struct socker_error *err)
 {
 	static struct socker_request request;
 	struct outcome outcome = {.magic = OUTCOME_MAGIC, .verdict = SOCKER_GRANT};
 
+	into_background();
 	fcntl(OPENER_LIFE, F_SETFD, FD_CLOEXEC);
+	fcntl(OPENER_CANCEL, F_SETFD, FD_CLOEXEC);
 	if (err->text[0] || read_request(&request, err) < 0 || opener_open(config, &request, err) < 0) {
 		outcome.verdict = 0;
 		memcpy(outcome.message, err->text, sizeof(outcome.message));

@@ -10,6 +10,7 @@ enum {
 	OPENER_REQUEST = 0, /* a struct socker_request */
 	OPENER_OUTCOME = 1, /* written once */
 	OPENER_LIFE = 3,    /* the write end of a pipe: it closes when the opener ends, however it ends */
+	OPENER_CANCEL = 4,  /* the read end of a pipe: a byte from a cancelled task ends the opener */
 };
 
 struct outcome {

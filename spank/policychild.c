@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -77,45 +78,54 @@ static void become_and_exec(const struct account *account, int program, const ch
 	_exit(126);
 }
 
-/* What the child wrote to its standard error goes to the node's log; the first line is returned for the user. */
-static void report_stderr(int fd, char *first, size_t size)
+/*
+ * What the child wrote to its standard error goes to the node's log. The line that names an error (a traceback has one)
+ * is returned for the user; the last line where none does.
+ */
+static void report_stderr(int fd, char *line, size_t size)
 {
 	char text[4096];
 	ssize_t length = pread(fd, text, sizeof(text) - 1, 0);
 	char *rest = text;
-	char *line;
+	char *raw;
+	bool named = false;
 
-	first[0] = '\0';
+	line[0] = '\0';
 	if (length <= 0)
 		return;
 	text[length] = '\0';
-	while ((line = strsep(&rest, "\n"))) {
+	while ((raw = strsep(&rest, "\n"))) {
 		char clean[SOCKER_MESSAGE_SIZE];
 
-		socker_printable(clean, sizeof(clean), line);
+		socker_printable(clean, sizeof(clean), raw);
 		if (!clean[0])
 			continue;
-		syslog(LOG_ERR, "socker: policy child: %s", clean);
-		snprintf(first, size, "%.*s", (int)size - 1, clean);
+		syslog(LOG_ERR, "policy child: %s", clean);
+		if (!named)
+			snprintf(line, size, "%.*s", (int)size - 1, clean);
+		named = named || strstr(clean, "Error: ");
 	}
 }
 
-static int wait_for_end(pid_t child, uint32_t deadline_ms, int *status, struct socker_error *err)
+static int wait_for_end(pid_t child, uint32_t deadline_ms, int cancel, int *status, struct socker_error *err)
 {
 	autofd pidfd = (int)syscall(SYS_pidfd_open, child, 0);
-	int ready = pidfd < 0 ? 0 : poll(&(struct pollfd){.fd = pidfd, .events = POLLIN}, 1, (int)deadline_ms);
+	struct pollfd fds[2] = {{.fd = pidfd, .events = POLLIN}, {.fd = cancel, .events = POLLIN}};
+	int ready = pidfd < 0 ? 0 : poll(fds, 2, (int)deadline_ms);
+	bool ended = ready > 0 && fds[0].revents;
 
-	if (ready != 1)
+	if (!ended)
 		kill(child, SIGKILL);
 	if (waitpid(child, status, 0) != child)
 		return socker_fail(err, "the policy engine was lost: %m");
-	if (ready != 1)
-		return socker_fail(
-			err,
-			"opening the container took longer than %u s, so it was given up; try again, or tell "
-			"your administrator that Docker is slow on this node",
-			deadline_ms / 1000);
-	return 0;
+	if (ended)
+		return 0;
+	if (ready > 0)
+		return socker_fail(err, "cancelled");
+	return socker_fail(err,
+			   "Docker took longer than %u s on this node and was given up; try again later, or tell your "
+			   "administrator",
+			   deadline_ms / 1000);
 }
 
 static int open_program(const char *libdir, struct socker_error *err)
@@ -137,7 +147,7 @@ static int make_value(const char *name, const void *value, size_t size, struct s
 }
 
 int policychild_ask(const char *libdir, const char *user, const char *verb, const void *question, size_t question_size,
-		    void *answer, size_t answer_size, uint32_t deadline_ms, struct socker_error *err)
+		    void *answer, size_t answer_size, uint32_t deadline_ms, int cancel, struct socker_error *err)
 {
 	struct account account;
 	char why[256];
@@ -156,7 +166,7 @@ int policychild_ask(const char *libdir, const char *user, const char *verb, cons
 		become_and_exec(&account, program, verb, (int[]){in, out, log}, opener);
 	if (child < 0)
 		return socker_fail(err, "no process for the policy engine: %m");
-	if (wait_for_end(child, deadline_ms, &status, err) < 0)
+	if (wait_for_end(child, deadline_ms, cancel, &status, err) < 0)
 		return -1;
 	report_stderr(log, why, sizeof(why));
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -14,6 +15,8 @@
 #include "request.h"
 #include "scope.h"
 #include "trust.h"
+
+enum { LOCK_POLL = 2 }; /* milliseconds */
 
 /* The last component is ours to make; what leads to it is the administrator's. */
 static int state_open(const char *state, int make, struct socker_error *err)
@@ -43,7 +46,7 @@ static double now_seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-int record_lock(int dir, const char *key, unsigned int seconds, struct socker_error *err)
+int record_lock(int dir, const char *key, unsigned int seconds, int cancel, struct socker_error *err)
 {
 	char name[32];
 	double end = now_seconds() + seconds;
@@ -59,7 +62,8 @@ int record_lock(int dir, const char *key, unsigned int seconds, struct socker_er
 		if (now_seconds() > end)
 			return socker_fail(err, "another step has been opening the container for %u s; try again later",
 					   seconds);
-		nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+		if (poll(&(struct pollfd){.fd = cancel, .events = POLLIN}, 1, LOCK_POLL) == 1)
+			return socker_fail(err, "cancelled");
 	}
 	return steal_fd(&fd);
 }

@@ -78,8 +78,11 @@ struct socker_record {
 /* Opens <state>/<node>/<job>; with make, missing parts of it are made. -1 with errno ENOENT where there is none. */
 int record_open_dir(const char *state, const char *node, uint32_t job, int make, struct socker_error *err);
 
-/* Locks a key exclusively, waiting at most seconds. Returns the descriptor that holds the lock. */
-int record_lock(int dir, const char *key, unsigned int seconds, struct socker_error *err);
+/*
+ * Locks a key exclusively, waiting at most seconds, or until cancel (a descriptor, or -1) can be read. Returns the
+ * descriptor that holds the lock.
+ */
+int record_lock(int dir, const char *key, unsigned int seconds, int cancel, struct socker_error *err);
 
 /* Maps a record read-only. NULL when there is none or it is not a whole record of this version; end with unmap. */
 const struct socker_record *record_map(int dir, const char *key);

@@ -89,7 +89,8 @@ static void find_or_open(int count, char *words[])
 	} else {
 		forget_container();
 		step.state = STEP_OPENING;
-		if (launch_opener(&step.launch, "open", count, words, step.request, &step.err) < 0)
+		if (launch_opener(&step.launch, "open", count, words, step.request, &step.err) < 0 ||
+		    launch_detach(&step.launch, &step.err) < 0)
 			refuse();
 	}
 	thread_become(user);
