@@ -22,9 +22,10 @@ def main(argv: Sequence[str]) -> int:
     os.umask(0o022)
     arguments = _parser().parse_args(argv)
     command: Command = arguments.command
+    if os.geteuid() != 0:
+        sys.stderr.write("devcluster: only root can do this\n")
+        return 1
     try:
-        if os.geteuid() != 0:
-            raise DevclusterError("only root can do this")
         return command(layout(arguments.name), arguments)
     except DevclusterError as error:
         sys.stderr.write(f"devcluster: {error}\n")
@@ -32,9 +33,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="devcluster", description="A private Slurm cluster on one machine"
-    )
+    parser = argparse.ArgumentParser(prog="devcluster", description="A private Slurm cluster on one machine")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Command, about: str) -> argparse.ArgumentParser:
@@ -72,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_up_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--nodes", type=int, default=Options().nodes, help="how many slurmd")
+    sub.add_argument("--nodes", type=int, help=f"how many slurmd (default: {Options().nodes})")
     sub.add_argument("--no-socker", action="store_true", help="do without socker")
     sub.add_argument("--prefix", type=os.path.abspath, help="use the socker installed there")
 
@@ -87,18 +86,19 @@ def _add_up_options(sub: argparse.ArgumentParser) -> None:
 
 
 def _up(paths: Layout, arguments: argparse.Namespace) -> int:
-    options = Options(
-        nodes=arguments.nodes,
-        socker=not arguments.no_socker,
-        prefix=arguments.prefix,
-        socker_args=tuple(arguments.socker_arg),
-        plugstack=tuple(arguments.plugstack),
-        conf=tuple(arguments.conf),
-        cgroup_conf=tuple(arguments.cgroup_conf),
-        docker_args=tuple(arguments.docker_arg),
-    )
+    given = {
+        "nodes": arguments.nodes,
+        "socker": False if arguments.no_socker else None,
+        "prefix": arguments.prefix,
+        "socker_args": tuple(arguments.socker_arg),
+        "plugstack": tuple(arguments.plugstack),
+        "conf": tuple(arguments.conf),
+        "cgroup_conf": tuple(arguments.cgroup_conf),
+        "docker_args": tuple(arguments.docker_arg),
+    }
+    chosen = {key: value for key, value in given.items() if value not in (None, ())}
     with locked(paths):
-        lifecycle.up(paths, options)
+        lifecycle.up(paths, Options(**chosen) if chosen else None)
     return 0
 
 

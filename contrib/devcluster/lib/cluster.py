@@ -17,6 +17,7 @@ from lib.layout import Layout
 
 # Below the range from which the kernel takes ports for outgoing connections.
 _PORTS = range(20000, 32000)
+_NODES_MAX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +34,9 @@ class Options:
     docker_args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= self.nodes <= 64:
-            raise DevclusterError(f"{self.nodes} nodes: from 1 to 64 are possible")
+        """Refuse what no cluster can be made of."""
+        if not 1 <= self.nodes <= _NODES_MAX:
+            raise DevclusterError(f"{self.nodes} nodes: from 1 to {_NODES_MAX} are possible")
         for word in self.conf + self.cgroup_conf + self.socker_args:
             if "=" not in word or "\n" in word:
                 raise DevclusterError(f"{word!r} is not KEY=VALUE")
@@ -64,6 +66,7 @@ class Cluster:
 
     @property
     def ports(self) -> frozenset[int]:
+        """The TCP ports that its daemons listen on."""
         return frozenset({self.controller_port, *(node.port for node in self.nodes)})
 
 
@@ -75,8 +78,7 @@ def load(layout: Layout) -> Cluster | None:
         return None
     data: dict[str, Any] = json.loads(text)
     options: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in data["options"].items()
+        key: tuple(value) if isinstance(value, list) else value for key, value in data["options"].items()
     }
     return Cluster(
         layout=layout,
@@ -113,9 +115,7 @@ def create(layout: Layout, options: Options) -> Cluster:
 
 
 def _free_ports(root: Path) -> Iterator[int]:
-    others = (
-        load(Layout(root=root, name=path.parent.name)) for path in root.glob("*/cluster.json")
-    )
+    others = (load(Layout(root=root, name=path.parent.name)) for path in root.glob("*/cluster.json"))
     taken = {port for cluster in others if cluster for port in cluster.ports}
     return (port for port in _PORTS if port not in taken and _bindable(port))
 

@@ -12,7 +12,7 @@ from lib.layout import Layout
 from lib.tools import run
 
 # Keys of slurm.conf that may stand on several lines; the first word tells them apart.
-_REPEATED = ("nodename=", "partitionname=", "nodeset=", "downnodes=")
+_REPEATED = frozenset({"nodename", "partitionname", "nodeset", "downnodes"})
 
 # Docker 23 and newer has no trust key any more and would refuse the setting.
 _FIRST_DOCKER_WITHOUT_KEY = 23
@@ -23,9 +23,7 @@ def write(cluster: Cluster) -> None:
     paths = cluster.layout
     files = {
         paths.slurm_conf: slurm_conf(cluster, socket.gethostname().partition(".")[0]),
-        paths.etc / "cgroup.conf": cgroup_conf(
-            cluster, version=cgroups.version(), swap=cgroups.limits_swap()
-        ),
+        paths.etc / "cgroup.conf": cgroup_conf(cluster, version=cgroups.version(), swap=cgroups.limits_swap()),
         paths.plugstack: plugstack_conf(cluster),
         paths.etc / "daemon.json": daemon_json(paths, _docker_release()),
     }
@@ -107,7 +105,7 @@ def cgroup_conf(cluster: Cluster, *, version: int, swap: bool) -> str:
         "ConstrainDevices=yes",
         "ConstrainRAMSpace=yes",
     ]
-    if version == 2:
+    if version != 1:
         lines.append("IgnoreSystemd=yes")
     if swap:
         lines += ["ConstrainSwapSpace=yes", "AllowedSwapSpace=0"]
@@ -134,7 +132,7 @@ def plugstack_conf(cluster: Cluster) -> str:
 
 
 def daemon_json(paths: Layout, docker_release: int) -> str:
-    """dockerd's configuration file: what no option of it can set."""
+    """The configuration file of dockerd: what no option of it can set."""
     settings = {}
     if docker_release < _FIRST_DOCKER_WITHOUT_KEY:
         settings["deprecated-key-path"] = str(paths.etc / "docker-key.json")
@@ -159,8 +157,9 @@ def _override(lines: list[str], words: Iterable[str]) -> tuple[list[str], list[s
 
 
 def _key(line: str) -> str:
-    first = line.split()[0].lower()
-    return first if first.startswith(_REPEATED) else first.partition("=")[0]
+    first = line.lower().split(maxsplit=1)[0]
+    key, _, _ = first.partition("=")
+    return first if key in _REPEATED else key
 
 
 def _text(lines: Iterable[str]) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from lib.cluster import Cluster, Node
 from lib.errors import DevclusterError
-from lib.layout import Layout
-from lib.process import Process, end, spawn
+from lib.layout import MARKER, Layout
+from lib.process import Process, end, marks, spawn
 from lib.tools import PATH, tool
 
 # A dockerd that is asked to stop gives its containers 10 s.
@@ -20,7 +20,7 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Daemon:
-    """A daemon in the foreground; pid_file is the one that it writes by itself.
+    """A daemon in the foreground, and the pid files that it writes by itself.
 
     Its output is its log, or a second one if it has a log file of its own.
     """
@@ -28,7 +28,7 @@ class Daemon:
     name: str
     argv: tuple[str, ...]
     output: Path
-    pid_file: Path
+    pid_files: tuple[Path, ...]
 
 
 def daemons(cluster: Cluster) -> tuple[Daemon, ...]:
@@ -41,11 +41,7 @@ def select(cluster: Cluster, name: str) -> tuple[Daemon, ...]:
     """The daemons that a user names: one, or slurmd for that of every node."""
     nodes = {node.name for node in cluster.nodes}
     known = daemons(cluster)
-    chosen = tuple(
-        daemon
-        for daemon in known
-        if daemon.name == name or (name == "slurmd" and daemon.name in nodes)
-    )
+    chosen = tuple(daemon for daemon in known if daemon.name == name or (name == "slurmd" and daemon.name in nodes))
     if not chosen:
         names = ", ".join(["slurmd", *(daemon.name for daemon in known)])
         raise DevclusterError(f"{name}: no such daemon; there are {names}")
@@ -63,19 +59,19 @@ def _munged(paths: Layout) -> Daemon:
         f"--log-file={paths.log / 'munged.log'}",
         f"--seed-file={paths.run / 'munged.seed'}",
     )
-    return Daemon(name="munged", argv=argv, output=paths.log / "munged.log", pid_file=pid_file)
+    return Daemon(name="munged", argv=argv, output=paths.log / "munged.log", pid_files=(pid_file,))
 
 
 def _slurmctld(paths: Layout) -> Daemon:
     argv = (tool("slurmctld"), "-D", "-f", str(paths.slurm_conf))
     output, pid_file = paths.log / "slurmctld.out", paths.slurmctld_pid
-    return Daemon(name="slurmctld", argv=argv, output=output, pid_file=pid_file)
+    return Daemon(name="slurmctld", argv=argv, output=output, pid_files=(pid_file,))
 
 
 def _slurmd(paths: Layout, node: Node) -> Daemon:
     argv = (tool("slurmd"), "-D", "-N", node.name, "-f", str(paths.slurm_conf))
     output, pid_file = paths.log / f"{node.name}.out", paths.slurmd_pid(node.name)
-    return Daemon(name=node.name, argv=argv, output=output, pid_file=pid_file)
+    return Daemon(name=node.name, argv=argv, output=output, pid_files=(pid_file,))
 
 
 def _dockerd(cluster: Cluster) -> Daemon:
@@ -97,8 +93,8 @@ def _dockerd(cluster: Cluster) -> Daemon:
     if not any("cgroup-parent" in word or "cgroupdriver" in word for word in asked):
         argv.append("--exec-opt=native.cgroupdriver=cgroupfs")
         argv.append(f"--cgroup-parent=/{paths.docker_cgroup}")
-    output = paths.log / "dockerd.log"
-    return Daemon(name="dockerd", argv=(*argv, *asked), output=output, pid_file=pid_file)
+    output, pid_files = paths.log / "dockerd.log", (pid_file, paths.containerd_pid)
+    return Daemon(name="dockerd", argv=(*argv, *asked), output=output, pid_files=pid_files)
 
 
 def running(paths: Layout, name: str) -> Process | None:
@@ -110,16 +106,39 @@ def running(paths: Layout, name: str) -> Process | None:
     return process if process.alive() else None
 
 
+def remains(paths: Layout) -> list[Process]:
+    """Our daemons, and what they have started that still runs."""
+    return [process for process, base in marks(MARKER) if base == str(paths.base)]
+
+
+def refuse_namesake(paths: Layout) -> None:
+    """No cluster of the same name, which would have the same cgroups, runs elsewhere."""
+    for _, base in marks(MARKER):
+        if Path(base).name == paths.name and base != str(paths.base):
+            raise DevclusterError(f"another cluster {paths.name} runs in {base}")
+
+
 def start(paths: Layout, daemon: Daemon) -> None:
     """The daemon runs, or has ended at once and its log says why."""
     if running(paths, daemon.name):
         return
     variables = {"PATH": PATH, "LC_ALL": "C.UTF-8", "SLURM_CONF": str(paths.slurm_conf)}
-    # dockerd does not start where an old one of an ended process is, if a zombie has it.
-    daemon.pid_file.unlink(missing_ok=True)
-    process = spawn(daemon.argv, variables | dict([paths.marker]), daemon.output)
+    for path in daemon.pid_files:
+        _end_predecessor(paths, path)
+    process = spawn(daemon.argv, variables | {MARKER: str(paths.base)}, daemon.output)
     if process:
         paths.record(daemon.name).write_text(json.dumps(dataclasses.asdict(process)))
+
+
+def _end_predecessor(paths: Layout, pid_file: Path) -> None:
+    # dockerd takes a zombie for a running dockerd or containerd and does not start.
+    try:
+        process = Process.of(int(pid_file.read_text()))
+    except (FileNotFoundError, ValueError):
+        return
+    if process in remains(paths):
+        end([process], signal.SIGTERM, _PATIENCE)
+    pid_file.unlink()
 
 
 def stop(

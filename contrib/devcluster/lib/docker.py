@@ -44,10 +44,10 @@ def docker(paths: Layout, *argv: str, check: bool = True) -> CompletedProcess[st
 
 
 def remove_containers(paths: Layout) -> None:
-    """This dockerd has no container. The anonymous volumes are gone too."""
-    found = docker(paths, "ps", "--all", "--quiet", "--no-trunc").stdout.split()
+    """No container is left, nor an anonymous volume, if Docker could remove them all."""
+    found = docker(paths, "ps", "--all", "--quiet", "--no-trunc", check=False).stdout.split()
     if found:
-        docker(paths, "rm", "--force", "--volumes", *found)
+        docker(paths, "rm", "--force", "--volumes", *found, check=False)
 
 
 def remove_shim_sockets(paths: Layout) -> None:

@@ -34,9 +34,7 @@ def exports(cluster: Cluster) -> str:
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in pairs)
 
 
-def execute(
-    cluster: Cluster, argv: Sequence[str], *, user: str | None, cwd: str | None
-) -> NoReturn:
+def execute(cluster: Cluster, argv: Sequence[str], *, user: str | None, cwd: str | None) -> NoReturn:
     """This process becomes the command: as it is, or as a user who has logged in."""
     environment = dict(os.environ)
     if user:

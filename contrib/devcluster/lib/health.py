@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether the parts of a cluster work."""
 
-import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from lib import docker, slurm
+from lib import docker, munge, slurm
 from lib.cluster import Cluster
 from lib.daemons import daemons, running
 from lib.errors import DevclusterError
@@ -30,18 +28,22 @@ class Health:
     detail: str
 
     def __str__(self) -> str:
+        """Write its line of `status`."""
         return f"{self.name:<18} {'up' if self.up else 'down':<6} {self.detail}"
 
 
 def answers(paths: Layout, name: str) -> bool:
     """Whether a daemon runs and answers."""
-    probes = {
-        "munged": _munged_answers,
-        "dockerd": docker.answers,
-        "slurmctld": slurm.answers,
-    }
-    probe = probes.get(name, partial(slurm.slurmd_answers, node=name))
-    return running(paths, name) is not None and probe(paths)
+    if running(paths, name) is None:
+        return False
+    if name == "dockerd":
+        return docker.answers(paths)
+    # Slurm's commands wait for a munged that was killed.
+    if not munge.answers(paths) or running(paths, "munged") is None:
+        return False
+    if name == "munged":
+        return True
+    return slurm.answers(paths) if name == "slurmctld" else slurm.slurmd_answers(paths, name)
 
 
 def check(cluster: Cluster) -> list[Health]:
@@ -71,24 +73,31 @@ def wait_until_up(cluster: Cluster) -> None:
     def good() -> bool:
         return all(health.up for health in check(cluster))
 
-    if not wait_until(good, _TIMEOUT):
+    if not _comes_true(cluster, good, [daemon.name for daemon in daemons(cluster)]):
         _give_up(cluster, [health for health in check(cluster) if not health.up])
 
 
-def wait_for_answer(cluster: Cluster, names: Iterable[str]) -> None:
+def wait_for_answer(cluster: Cluster, names: Sequence[str]) -> None:
     """The named daemons answer; raises with those that do not, and their logs."""
-    wanted = list(names)
 
     def good() -> bool:
-        return all(answers(cluster.layout, name) for name in wanted)
+        return all(answers(cluster.layout, name) for name in names)
 
-    if not wait_until(good, _TIMEOUT):
-        _give_up(cluster, [health for health in check(cluster) if health.name in wanted])
+    if not _comes_true(cluster, good, names):
+        _give_up(cluster, [health for health in check(cluster) if health.name in names])
+
+
+def _comes_true(cluster: Cluster, good: Callable[[], bool], needed: Sequence[str]) -> bool:
+    # A daemon that has ended does not come back, so there is nothing to wait for.
+    def settled() -> bool:
+        return good() or not all(running(cluster.layout, name) for name in needed)
+
+    return wait_until(settled, _TIMEOUT) and good()
 
 
 def _give_up(cluster: Cluster, bad: Sequence[Health]) -> NoReturn:
     tails = (log_tail(cluster.layout, health.name, lines=10) for health in bad[:_TAILS])
-    lines = [f"not up within {_TIMEOUT:.0f} s:", *map(str, bad), *tails]
+    lines = [f"{cluster.layout.name} does not come up:", *map(str, bad), *tails]
     raise DevclusterError("\n".join(lines))
 
 
@@ -106,12 +115,3 @@ def _tail(path: Path, lines: int) -> list[str]:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
         return file.read().decode(errors="replace").splitlines()[-lines:]
-
-
-def _munged_answers(paths: Layout) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(paths.munge_socket))
-        except OSError:
-            return False
-    return True

@@ -113,7 +113,7 @@ def _compiled(source: str) -> bytes:
 
 
 def _capability(numbers: tuple[int, ...]) -> str:
-    """struct vfs_cap_data of the kernel: permitted and effective."""
+    """The capabilities, permitted and effective, as the kernel's struct vfs_cap_data."""
     permitted = sum(1 << number for number in numbers)
     words = (_CAPABILITY_REVISION_2_EFFECTIVE, permitted & 0xFFFFFFFF, 0, permitted >> 32, 0)
     return struct.pack("<5I", *words).decode("utf-8")

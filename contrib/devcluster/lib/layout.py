@@ -11,6 +11,9 @@ from lib.errors import DevclusterError
 REPOSITORY = Path(__file__).resolve().parents[3]
 SOURCES = Path(__file__).resolve().parents[1] / "images"
 
+MARKER = "SOCKER_DEVCLUSTER"
+"""The environment variable, with base as its value, by which what our daemons start is known."""
+
 # A name ends in a letter, so that no node <name><number> belongs to two clusters.
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,14}[a-z])?")
 _SOCKET_PATH_MAX = 107
@@ -25,10 +28,10 @@ class Layout:
     name: str
 
     def __post_init__(self) -> None:
+        """Refuse a name or a place with which the daemons would not work."""
         if not _NAME.fullmatch(self.name):
             raise DevclusterError(
-                f"{self.name!r} is no cluster name: it is up to 16 of a-z, 0-9 and -, "
-                "begins and ends with a letter"
+                f"{self.name!r} is no cluster name: it is up to 16 of a-z, 0-9 and -, begins and ends with a letter"
             )
         if not self.root.is_absolute():
             raise DevclusterError(f"{self.root}: not an absolute path")
@@ -37,6 +40,7 @@ class Layout:
 
     @property
     def base(self) -> Path:
+        """The directory of the cluster."""
         return self.root / self.name
 
     @property
@@ -56,31 +60,43 @@ class Layout:
 
     @property
     def etc(self) -> Path:
+        """Configuration and keys."""
         return self.base / "etc"
 
     @property
     def log(self) -> Path:
+        """Logs; they outlive the cluster."""
         return self.base / "log"
 
     @property
     def run(self) -> Path:
+        """Sockets, pid files and records of what runs."""
         return self.base / "run"
 
     @property
     def state(self) -> Path:
+        """Slurmctld's state."""
         return self.base / "state"
 
     @property
     def spool(self) -> Path:
+        """The slurmds' spool directories."""
         return self.base / "spool"
 
     @property
     def docker_data(self) -> Path:
+        """Docker's images and containers."""
         return self.base / "docker"
 
     @property
     def docker_exec(self) -> Path:
+        """Docker's and containerd's sockets and state."""
         return self.run / "docker"
+
+    @property
+    def containerd_pid(self) -> Path:
+        """The pid file of the containerd that dockerd starts."""
+        return self.docker_exec / "containerd/containerd.pid"
 
     @property
     def software(self) -> Path:
@@ -89,26 +105,32 @@ class Layout:
 
     @property
     def slurm_conf(self) -> Path:
+        """The file that SLURM_CONF names."""
         return self.etc / "slurm.conf"
 
     @property
     def plugstack(self) -> Path:
+        """The list of SPANK plugins."""
         return self.etc / "plugstack.conf"
 
     @property
     def munge_key(self) -> Path:
+        """The secret that the daemons share."""
         return self.etc / "munge.key"
 
     @property
     def munge_socket(self) -> Path:
+        """The socket of munged."""
         return self.run / "munge.sock"
 
     @property
     def docker_socket(self) -> Path:
+        """The socket of dockerd."""
         return self.run / "docker.sock"
 
     @property
     def docker_url(self) -> str:
+        """The value of DOCKER_HOST."""
         return f"unix://{self.docker_socket}"
 
     @property
@@ -121,11 +143,6 @@ class Layout:
         """Matches the top cgroups of our slurmds: cgroup v1, cgroup v2."""
         node = f"{re.escape(self.name)}[0-9]+"
         return re.compile(f"slurm_{node}|{node}_slurmstepd\\.scope")
-
-    @property
-    def marker(self) -> tuple[str, str]:
-        """The environment variable by which our daemons' children are known."""
-        return "SOCKER_DEVCLUSTER", str(self.base)
 
     def node(self, number: int) -> str:
         """The name of a node, counted from 1."""

@@ -8,7 +8,7 @@ import stat
 
 from lib import cgroups, config, docker, health, images, mounts, process, slurm, users
 from lib.cluster import Cluster, Options, create, load
-from lib.daemons import daemons, running, select, start, stop
+from lib.daemons import daemons, refuse_namesake, remains, running, select, start, stop
 from lib.errors import DevclusterError
 from lib.layout import REPOSITORY, Layout
 from lib.tools import run
@@ -23,14 +23,14 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def up(paths: Layout, asked: Options) -> None:
-    """Every daemon of the cluster is up, as asked; without options, as it was."""
+def up(paths: Layout, asked: Options | None) -> None:
+    """Every daemon of the cluster is up, as asked; None stands for as it was, or the defaults."""
     cluster = load(paths)
     new = cluster is None
     if cluster is None:
         _make_room(paths)
-        cluster = create(paths, asked)
-    elif asked not in (Options(), cluster.options):
+        cluster = create(paths, asked or Options())
+    elif asked not in (None, cluster.options):
         raise DevclusterError(f"{paths.name} is up with other options; take it down first")
     elif all(part.up for part in health.check(cluster)):
         say(f"{paths.name} is already up")
@@ -44,10 +44,9 @@ def up(paths: Layout, asked: Options) -> None:
 
 def _make_room(paths: Layout) -> None:
     """Directories for a new life of the cluster, with nothing of an earlier one."""
-    if any(True for tree in cgroups.trees(paths) for _ in cgroups.members(tree)):
-        raise DevclusterError(f"a cluster {paths.name} of another directory is up")
-    if any(process.marked(*paths.marker)):
-        raise DevclusterError(f"a part of {paths.name} still runs; take it down first")
+    refuse_namesake(paths)
+    if remains(paths) or cgroups.trees(paths):
+        raise DevclusterError(f"something of an earlier {paths.name} is left; take it down first")
     _forget(paths)
     for path in (paths.etc, paths.log, paths.run, paths.state, paths.spool):
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -90,8 +89,11 @@ def _start_all(cluster: Cluster, *, new: bool) -> None:
             start(paths, daemon)
         if daemon.name in {"munged", "dockerd"}:
             health.wait_for_answer(cluster, [daemon.name])
+    health.wait_for_answer(cluster, ["slurmctld"])
     if new:
         docker.remove_containers(paths)
+    else:
+        slurm.register_nodes(paths)
     images.load(paths, [_DEFAULT_IMAGE])
     health.wait_until_up(cluster)
     say(f"{paths.name} is up")
@@ -99,10 +101,11 @@ def _start_all(cluster: Cluster, *, new: bool) -> None:
 
 def down(paths: Layout, *, purge: bool) -> None:
     """Nothing of the cluster runs, is mounted or has a cgroup. Logs and images stay."""
+    refuse_namesake(paths)
     cluster = load(paths)
     if cluster:
         _stop_all(cluster)
-    process.end(process.marked(*paths.marker), signal.SIGKILL, _PATIENCE)
+    process.end(remains(paths), signal.SIGKILL, _PATIENCE)
     cgroups.remove(paths)
     mounts.unmount_below(paths.base)
     docker.remove_shim_sockets(paths)
@@ -114,10 +117,10 @@ def down(paths: Layout, *, purge: bool) -> None:
 
 def _stop_all(cluster: Cluster) -> None:
     paths = cluster.layout
-    if running(paths, "slurmctld") and slurm.answers(paths):
+    if health.answers(paths, "slurmctld"):
         slurm.end_jobs(paths)
     stop(paths, ["slurmctld", *(node.name for node in cluster.nodes)])
-    if running(paths, "dockerd") and docker.answers(paths):
+    if health.answers(paths, "dockerd"):
         docker.remove_containers(paths)
     stop(paths, ["dockerd"])
     stop(paths, ["munged"])

@@ -36,6 +36,7 @@ class Process:
         return cls(pid=pid, started=int(fields[19]), boot=boot)
 
     def alive(self) -> bool:
+        """Whether it has not ended."""
         return Process.of(self.pid) == self
 
     def send(self, number: signal.Signals) -> None:
@@ -84,17 +85,18 @@ def end(processes: Iterable[Process], number: signal.Signals, patience: float) -
     wait_until(gone, patience)
 
 
-def marked(name: str, value: str) -> Iterator[Process]:
-    """Root's processes that were given this environment variable."""
-    entry = f"{name}={value}".encode()
+def marks(name: str) -> Iterator[tuple[Process, str]]:
+    """Root's processes that have this environment variable, and its value."""
+    prefix = f"{name}=".encode()
     for directory in _PROC.iterdir():
         if not directory.name.isdecimal():
             continue
         try:
-            found = entry in (directory / "environ").read_bytes().split(b"\0")
-            ours = found and directory.stat().st_uid == 0
+            entries = (directory / "environ").read_bytes().split(b"\0")
+            ours = directory.stat().st_uid == 0
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
-        process = Process.of(int(directory.name)) if ours else None
+        values = [entry.removeprefix(prefix).decode() for entry in entries if entry.startswith(prefix)]
+        process = Process.of(int(directory.name)) if ours and values else None
         if process:
-            yield process
+            yield process, values[0]

@@ -16,7 +16,7 @@ _CAP_DAC_OVERRIDE = 1
 _CAP_SYS_ADMIN = 21
 _SECOND = 1_000_000_000
 _DEBIAN_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_HEALTH = {"Test": ["CMD-SHELL", "touch /health-ran"], "Interval": _SECOND}
+_HEALTH = {"Test": ["CMD-SHELL", "touch /traces/health-ran"], "Interval": _SECOND}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,21 +65,22 @@ def _busybox(
         Entry(path="/bin/busybox", mode=0o755, content=binary.read_bytes()),
         *(symlink(f"/bin/{name}", "busybox") for name in applets if name != "busybox"),
         *(directory(path) for path in ("/dev", "/etc", "/proc", "/root", "/sys", "/usr", "/var")),
-        directory("/tmp", mode=0o1777),  # noqa: S108 (a path in the image)
+        directory("/tmp", mode=0o1777),
         text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
         text("/etc/group", "root:x:0:\n"),
     )
     settings = {"Cmd": ["sh"], "Env": ["PATH=/bin"], **(config or {})}
-    layer = FileLayer(entries=(*base, home or directory("/home"), *entries))
+    # Docker refuses a layer that names a path twice.
+    chosen = {entry.path: entry for entry in (*base, home or directory("/home"), *entries)}
+    layer = FileLayer(entries=tuple(chosen.values()))
     return Image(references=(reference,), layer=layer, config=settings)
 
 
 def _odd_config() -> Image:
-    """Every field of the image's configuration is set to something that shows."""
+    """Every field of the configuration is set to something that shows, or leaves a file in /traces."""
     return _busybox(
         "odd:config",
-        # Whoever runs the entrypoint or the health check can leave its trace.
-        directory("/", mode=0o1777),
+        directory("/traces", mode=0o1777),
         directory("/opt"),
         directory("/opt/odd"),
         directory("/opt/odd/bin"),
@@ -91,8 +92,8 @@ def _odd_config() -> Image:
             "Env": ["FOO=from-image", "PATH=/opt/odd/bin:/bin"],
             "WorkingDir": "/opt/odd/work",
             "User": "1234:1234",
-            "Entrypoint": ["/bin/touch", "/entrypoint-ran"],
-            "Cmd": ["/cmd-ran"],
+            "Entrypoint": ["/bin/touch", "/traces/entrypoint-ran"],
+            "Cmd": ["/traces/cmd-ran"],
             "Healthcheck": _HEALTH,
             "Volumes": {"/vol": {}},
             "Labels": {"a": "b"},
@@ -106,6 +107,7 @@ def _odd_hostile() -> Image:
     """It lies: about who made the container, who the user is, what the job is."""
     return _busybox(
         "odd:hostile",
+        directory("/traces", mode=0o1777),
         text(
             "/etc/passwd",
             "root:x:20001:0:root:/evil:/bin/sh\nalice:x:0:0:alice:/evil:/bin/sh\n",

@@ -38,11 +38,16 @@ def node_states(paths: Layout) -> dict[str, tuple[str, str]]:
     return states
 
 
+def register_nodes(paths: Layout) -> None:
+    """Nodes that slurmctld had lost sight of are asked at once, not at its next ping."""
+    slurm(paths, "scontrol", "reconfigure", check=False)
+
+
 def end_jobs(paths: Layout) -> None:
     """No job is left, if all of them could be ended in time."""
 
     def jobs() -> list[str]:
-        return slurm(paths, "squeue", "--all", "--noheader", "--format=%A").stdout.split()
+        return slurm(paths, "squeue", "--all", "--noheader", "--format=%A", check=False).stdout.split()
 
     if found := jobs():
         slurm(paths, "scancel", *found, check=False)
