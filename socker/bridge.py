@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The bridge: what the C side of socker-policy calls, through cffi.
+
+    from socker.bridge import close_job, open_step, sweep_node
+
+They take cffi's `ffi` and pointers to the structs of spank/wire.h, and return POLICY_DONE only after the answer was
+filled completely; anything else means refuse. Nothing is raised: whatever goes wrong inside is a refusal with one line
+for the user and its traceback in the node's log.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from socker.engine import DockerEngine
+    from socker.lifecycle import Closed, Opened, Refusal
+    from socker.model import Request
+    from socker.ports import DockerApi
+    from socker.wire import FFI, Struct
+
+FAILED = 0
+
+# Imports stand in the functions: a package that is broken is then a refusal, too, and closing loads no policy.
+
+
+def open_step(ffi: FFI, request: Struct, plan: Struct) -> int:
+    """Answer a step's request: open its container, or say why not."""
+    try:
+        from socker import wire  # noqa: PLC0415
+
+        wire.zero(ffi, plan)
+        if not wire.is_whole(ffi, request, wire.REQUEST_MAGIC):
+            return FAILED
+        _fill_open(ffi, request, plan)
+    except BaseException as error:  # noqa: BLE001 - nothing may pass into C
+        return _refuse(ffi, request, plan, error)
+    return wire.POLICY_DONE
+
+
+def close_job(ffi: FFI, value: Struct) -> int:
+    """Answer root's question: remove the containers of its items, and say which of them may still be there."""
+    return _answer(ffi, value, _close)
+
+
+def sweep_node(ffi: FFI, value: Struct) -> int:
+    """Answer root's question which items' jobs live, and remove what has no item where that was asked for."""
+    return _answer(ffi, value, _sweep)
+
+
+def _answer(ffi: FFI, value: Struct, find: Callable[[FFI, Struct], Closed]) -> int:
+    try:
+        from socker import wire  # noqa: PLC0415
+
+        if not wire.is_whole(ffi, value, wire.CLOSE_MAGIC) or value.count > len(value.items):
+            return FAILED
+        wire.write_closed(ffi, value, _keep_all(value.count, ""))
+        try:
+            wire.write_closed(ffi, value, _found_or_kept(ffi, value, find))
+        except BaseException as error:  # noqa: BLE001 - nothing may pass into C
+            wire.write_closed(ffi, value, _keep_all(value.count, _report("close", error)))
+    except BaseException:  # noqa: BLE001 - nothing may pass into C
+        return FAILED
+    return wire.POLICY_DONE
+
+
+def _fill_open(ffi: FFI, request: Struct, plan: Struct) -> None:
+    from socker import wire  # noqa: PLC0415
+    from socker.errors import SockerError  # noqa: PLC0415
+    from socker.lifecycle import Refusal  # noqa: PLC0415
+
+    try:
+        wanted = wire.read_request(ffi, request)
+    except SockerError as error:
+        wire.write_refusal(ffi, request, plan, str(error))
+        return
+    answer, engine = _open(wanted)
+    if isinstance(answer, Refusal):
+        wire.write_refusal(ffi, request, plan, answer.message)
+        return
+    try:
+        wire.write_grant(ffi, request, plan, answer)
+    except BaseException:
+        engine.remove(answer.started.id, wanted.mark())
+        raise
+
+
+def _open(request: Request) -> tuple[Opened | Refusal, DockerEngine]:
+    import time  # noqa: PLC0415
+
+    from socker.audit import SyslogAudit  # noqa: PLC0415
+    from socker.engine_http import HttpApi  # noqa: PLC0415
+    from socker.identity import NodeAccounts  # noqa: PLC0415
+    from socker.lifecycle import Outside, open_step  # noqa: PLC0415
+    from socker.policyfile import load  # noqa: PLC0415
+
+    engine = _engine(HttpApi(request.docker), request.deadline_ms)
+    outside = Outside(engine=engine, accounts=NodeAccounts(), audit=SyslogAudit(), clock=time, load_policy=load)
+    return open_step(request, outside), engine
+
+
+def _engine(api: DockerApi, deadline_ms: int) -> DockerEngine:
+    """Return an engine that leaves time for cleaning up, and for the refusal to arrive before the child is killed."""
+    import time  # noqa: PLC0415
+
+    from socker.engine import DockerEngine  # noqa: PLC0415
+
+    whole = deadline_ms / 1000 * 0.95
+    grace = min(5.0, whole / 4)
+    return DockerEngine(api, time, time.monotonic() + whole - grace, grace)
+
+
+def _found_or_kept(ffi: FFI, value: Struct, find: Callable[[FFI, Struct], Closed]) -> Closed:
+    from socker.errors import SockerError  # noqa: PLC0415
+
+    try:
+        return find(ffi, value)
+    except SockerError as error:
+        return _keep_all(value.count, str(error))
+
+
+def _close(ffi: FFI, value: Struct) -> Closed:
+    from socker import wire  # noqa: PLC0415
+    from socker.engine_http import HttpApi  # noqa: PLC0415
+    from socker.errors import InvalidRequest  # noqa: PLC0415
+    from socker.lifecycle import close_items  # noqa: PLC0415
+
+    if value.sweep:
+        raise InvalidRequest("a sweep is asked for by another name")
+    docker, _ = wire.read_paths(ffi, value)
+    return close_items(wire.read_closing(ffi, value), _engine(HttpApi(docker), value.deadline_ms))
+
+
+def _sweep(ffi: FFI, value: Struct) -> Closed:
+    import time  # noqa: PLC0415
+
+    from socker import wire  # noqa: PLC0415
+    from socker.audit import SyslogAudit  # noqa: PLC0415
+    from socker.errors import InvalidRequest  # noqa: PLC0415
+    from socker.lifecycle import judge_items, sweep  # noqa: PLC0415
+    from socker.slurm import SlurmCommands  # noqa: PLC0415
+
+    closing = wire.read_closing(ffi, value)
+    docker, slurm_conf = wire.read_paths(ffi, value)
+    jobs = SlurmCommands(slurm_conf, time.monotonic() + value.deadline_ms / 1000 / 2)
+    if value.sweep == wire.SWEEP_RECORDED:
+        return judge_items(closing, jobs)
+    if value.sweep != wire.SWEEP_ALL:
+        raise InvalidRequest("there is no sweep of that kind")
+    from socker.engine_sdk import SdkApi  # noqa: PLC0415 - 75 ms, and nothing waits for a sweep
+
+    return sweep(closing, _engine(SdkApi(docker), value.deadline_ms), jobs, SyslogAudit())
+
+
+def _keep_all(count: int, message: str) -> Closed:
+    from socker.lifecycle import Closed  # noqa: PLC0415
+
+    return Closed(kept=(True,) * count, message=message)
+
+
+def _refuse(ffi: FFI, request: Struct, plan: Struct, error: BaseException) -> int:
+    try:
+        from socker import wire  # noqa: PLC0415
+
+        wire.write_refusal(ffi, request, plan, _report("open", error))
+    except BaseException:  # noqa: BLE001 - nothing may pass into C
+        return FAILED
+    return wire.POLICY_DONE
+
+
+def _report(event: str, error: BaseException) -> str:
+    """Put the traceback into the node's log and return the line for the user, which has nothing of it."""
+    kind = type(error).__name__
+    try:
+        from traceback import format_exception  # noqa: PLC0415
+
+        from socker.audit import SyslogAudit  # noqa: PLC0415
+
+        SyslogAudit().record(
+            "internal error", {"in": event, "kind": kind, "traceback": "".join(format_exception(error))}
+        )
+    except BaseException:  # noqa: BLE001 - the refusal matters more than its log line
+        return f"internal error in the policy engine ({kind}); tell your administrator"
+    return f"internal error in the policy engine ({kind}); the node's log has the details"

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The policy file: a strict reading of YAML into a Policy.
+
+    version: 1                          # required
+    defaults:                           # what allow rules give that do not say it themselves; nothing where left out
+      mounts: {home: true, submit_dir: true}
+    rules:                              # required; the first that matches decides, none means deny
+      - name: no-old-centos             # required, unique
+        effect: deny                    # required: allow or deny
+        images: ["centos:6*"]           # patterns, see socker/pattern.py; left out: every image
+        reason: CentOS 6 is unsupported # required for deny: the user reads it
+      - name: staff
+        effect: allow
+        users: [alice, 1234]            # names or ids; left out: every user
+        groups: [staff]                 # names or ids; left out: every group
+        images: ["docker.io/library/**"]
+        mounts: {home: true}            # instead of the defaults
+
+Keys of later issues join `_Rule` and `_Defaults`. yaml and msgspec are imported only where there is a file.
+"""
+
+from __future__ import annotations
+
+from socker.errors import PolicyFileError
+from socker.policy import default_policy
+from socker.trustedfile import ROOT, read_trusted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from socker.policy import Policy
+
+
+def load(path: str, *, owner: int = ROOT, anchor: str = "/") -> Policy:
+    """
+    Return the policy in force: the file's, or the built-in one where there is no file.
+
+    Raises PolicyFileError, whose line names file, line and key. Tests give `owner` and `anchor`, see `read_trusted`.
+    """
+    try:
+        data = read_trusted(path, owner=owner, anchor=anchor)
+        if data is None:
+            return default_policy()
+        from socker.policyschema import read_policy  # noqa: PLC0415 - 30 ms of imports
+
+        return read_policy(data, path)
+    except PolicyFileError as error:
+        raise PolicyFileError(f"the policy file {error}; tell your administrator") from None

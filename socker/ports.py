@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The seams: what the flow needs from outside, as protocols. Read by type checkers only, never at run time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from socker.container import ContainerSpec
+    from socker.model import Found, Image, Mark, Started
+    from socker.policy import Policy
+    from socker.reference import Reference
+
+
+class Clock(Protocol):
+    """Time that passes."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+
+    def time(self) -> float:
+        """Return seconds since the epoch."""
+
+    def sleep(self, seconds: float, /) -> None:
+        """Return after so many seconds."""
+
+
+class Accounts(Protocol):
+    """The node's accounts."""
+
+    def lookup(self, uid: int) -> tuple[str, str]:
+        """Return name and home of a user. Raises UnknownAccount."""
+
+    def group_ids(self, names: Iterable[str]) -> Mapping[str, int]:
+        """Return the ids of those groups that the node knows."""
+
+
+class Engine(Protocol):
+    """What makes containers. All of it raises EngineError, and returns before its deadline."""
+
+    def resolve(self, reference: Reference) -> Image:
+        """Return the image on the node that a reference leads to. Raises ImageMissing; never pulls."""
+
+    def open(self, spec: ContainerSpec) -> Started:
+        """Create a container and start its hold process; after a failure nothing of it is left."""
+
+    def remove(self, target: str, mark: Mark) -> None:
+        """Leave no container by this id or name. Raises ForeignContainer where it is not the one of the mark."""
+
+    def list_ours(self, token: str, node: str) -> tuple[Found, ...]:
+        """Return the containers, running or not, that carry this token and node."""
+
+
+class Jobs(Protocol):
+    """What Slurm knows of its jobs."""
+
+    def live(self, node: str) -> frozenset[int]:
+        """Return the jobs of a node that are not over, completing ones included. Raises SlurmError."""
+
+
+class AuditSink(Protocol):
+    """Where decisions and failures are kept, one line each. Never raises."""
+
+    def record(self, event: str, fields: Mapping[str, object]) -> None:
+        """Keep one event with its fields."""
+
+
+class LoadPolicy(Protocol):
+    """Where the policy comes from."""
+
+    def __call__(self, path: str) -> Policy:
+        """Return the policy in force. Raises PolicyFileError."""
+
+
+class DockerApi(Protocol):
+    """
+    The calls of Docker's API that are used; each ends before `until`, a time of the monotonic clock.
+
+    Raises EngineUnreachable, EngineTimeout, EngineRefused. Two clients speak it: `engine_http` and `engine_sdk`.
+    """
+
+    def inspect_image(self, name: str, until: float) -> Mapping[str, object]:
+        """Return an image's facts."""
+
+    def create(self, name: str, body: Mapping[str, object], until: float) -> Mapping[str, object]:
+        """Create a container by that name."""
+
+    def start(self, container: str, until: float) -> None:
+        """Start a container."""
+
+    def inspect(self, container: str, until: float) -> Mapping[str, object]:
+        """Return a container's facts."""
+
+    def remove(self, container: str, until: float) -> None:
+        """Kill and remove a container with its anonymous volumes."""
+
+    def list_labelled(self, labels: Iterable[str], until: float) -> list[object]:
+        """Return all containers that carry these labels, running or not."""

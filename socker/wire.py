@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The values of spank/wire.h: reading what the opener sent, filling what it gets.
+
+`ffi` is cffi's, a value a pointer to its struct. Tests compare every constant here with the header.
+"""
+
+from __future__ import annotations
+
+from socker.errors import InvalidRequest, PlanError
+from socker.lifecycle import Closing, Item
+from socker.model import Request
+from socker.plan import encode
+from socker.text import decoded, one_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from socker.lifecycle import Closed, Opened
+
+    FFI = Any  # _cffi_backend.FFI, which has no usable types
+    Struct = Any  # a pointer to one of the header's structs
+
+REQUEST_MAGIC = 0x71736B73
+PLAN_MAGIC = 0x706B736F
+CLOSE_MAGIC = 0x636B736F
+POLICY_DONE = 0x534F434B
+GRANT = 0x47524E54
+REFUSE = 0
+MOUNT_READONLY = 1
+SWEEP_RECORDED = 1
+SWEEP_ALL = 2
+PLAN_SUBMIT_DIR = 1
+
+
+def zero(ffi: FFI, value: Struct) -> None:
+    """Leave nothing but zeros in a value."""
+    ffi.buffer(value)[:] = bytes(ffi.sizeof(value[0]))
+
+
+def is_whole(ffi: FFI, value: Struct, magic: int) -> bool:
+    """Tell whether a value is of the kind and the version that this code knows."""
+    return bool(value.magic == magic and value.size == ffi.sizeof(value[0]))
+
+
+def read_request(ffi: FFI, request: Struct) -> Request:
+    """Return the request. Raises InvalidRequest."""
+    if request.group_count > len(request.groups):
+        raise InvalidRequest("the request has more groups than it has room for")
+    return Request(
+        job=request.job,
+        step=request.step,
+        uid=request.uid,
+        gid=request.gid,
+        groups=tuple(request.groups[0 : request.group_count]),
+        hold_uid=request.hold_uid,
+        hold_gid=request.hold_gid,
+        reference=_string(ffi, request.reference),
+        node=_string(ffi, request.node),
+        name=_string(ffi, request.name),
+        token=_string(ffi, request.token),
+        docker=_string(ffi, request.docker),
+        policy=_string(ffi, request.policy),
+        hold=_string(ffi, request.hold),
+        deadline_ms=request.deadline_ms,
+    )
+
+
+def read_closing(ffi: FFI, value: Struct) -> Closing:
+    """Return the containers to close. Raises InvalidRequest."""
+    if value.count > len(value.items):
+        raise InvalidRequest("the question has more items than it has room for")
+    items = (value.items[index] for index in range(value.count))
+    return Closing(
+        node=_string(ffi, value.node),
+        token=_string(ffi, value.token),
+        items=tuple(Item(job=item.job, name=_string(ffi, item.name), id=_string(ffi, item.id)) for item in items),
+    )
+
+
+def read_paths(ffi: FFI, value: Struct) -> tuple[str, str]:
+    """Return the paths of Docker's socket and of slurm.conf (empty for Slurm's default) from a question to close."""
+    return _string(ffi, value.docker), _string(ffi, value.slurm_conf)
+
+
+def _string(ffi: FFI, field: Struct) -> str:
+    data = ffi.string(field)
+    if len(data) >= len(field):
+        raise InvalidRequest("a string in the request does not end")
+    return decoded(data)
+
+
+def write_refusal(ffi: FFI, request: Struct, plan: Struct, message: str) -> None:
+    """Fill the answer with a refusal: one printable line."""
+    zero(ffi, plan)
+    _echo(ffi, request, plan)
+    _put(ffi, plan.message, one_line(message, len(plan.message) - 1).encode())
+
+
+def write_grant(ffi: FFI, request: Struct, plan: Struct, opened: Opened) -> None:
+    """Fill the answer with a plan; the verdict comes last. Raises PlanError where something does not fit."""
+    zero(ffi, plan)
+    _echo(ffi, request, plan)
+    arena = _Arena(ffi, plan)
+    wanted = opened.plan
+    plan.workdir = arena.add(wanted.workdir)
+    for index, mount in enumerate(wanted.mounts):
+        place = plan.mounts[index]
+        place.source, place.target = arena.add(mount.source), arena.add(mount.target)
+        place.flags = MOUNT_READONLY if mount.read_only else 0
+    plan.mount_count = len(wanted.mounts)
+    for index, variable in enumerate(wanted.env):
+        plan.env[index] = arena.add(variable)
+    plan.env_count = len(wanted.env)
+    plan.text_size = arena.used
+    plan.flags = PLAN_SUBMIT_DIR if wanted.submit_dir else 0
+    plan.hold_pid = opened.started.pid
+    _put(ffi, plan.digest, wanted.digest.encode())
+    _put(ffi, plan.id, opened.started.id.encode())
+    plan.verdict = GRANT
+
+
+def write_closed(ffi: FFI, value: Struct, closed: Closed) -> None:
+    """Fill in which items are kept, and what could not be done."""
+    for index, kept in enumerate(closed.kept):
+        value.items[index].keep = int(kept)
+    _put(ffi, value.message, one_line(closed.message, len(value.message) - 1).encode())
+
+
+def _echo(ffi: FFI, request: Struct, plan: Struct) -> None:
+    plan.magic, plan.size, plan.nonce = PLAN_MAGIC, ffi.sizeof(plan[0]), request.nonce
+    plan.job, plan.uid, plan.gid = request.job, request.uid, request.gid
+
+
+def _put(ffi: FFI, field: Struct, data: bytes) -> None:
+    if len(data) >= len(field) or b"\0" in data:
+        raise PlanError(f"{len(data)} bytes do not fit where at most {len(field) - 1} can be")
+    ffi.buffer(field)[:] = data.ljust(len(field), b"\0")
+
+
+class _Arena:
+    """The text of a plan, filled from its beginning."""
+
+    def __init__(self, ffi: FFI, plan: Struct) -> None:
+        self._buffer = ffi.buffer(plan.text)
+        self.used = 0
+
+    def add(self, text: str) -> int:
+        """Append a string with its NUL and return where it begins."""
+        data = encode(text) + b"\0"
+        begin, end = self.used, self.used + len(data)
+        if end > len(self._buffer) or b"\0" in data[:-1]:
+            raise PlanError(f"the plan's text is longer than {len(self._buffer)} bytes")
+        self._buffer[begin:end] = data
+        self.used = end
+        return begin

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small fakes of what the flow needs from outside, and short ways to make values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from socker.errors import ImageMissing, SlurmError, UnknownAccount
+from socker.model import Image, Mark, Request, Started, User
+from socker.pattern import parse_pattern
+from socker.policy import Grants, Rule, default_policy
+from socker.reference import Named, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from socker.container import ContainerSpec
+    from socker.errors import EngineError
+    from socker.model import Found
+    from socker.policy import Effect, Policy
+    from socker.reference import Reference
+
+HEX = "0123456789abcdef" * 4
+IMAGE_ID = f"sha256:{HEX}"
+OTHER_ID = f"sha256:{HEX[::-1]}"
+CONTAINER_ID = "c" * 64
+TOKEN = "7" * 32
+
+
+def named(text: str) -> Named:
+    reference = parse(text)
+    assert isinstance(reference, Named)
+    return reference
+
+
+def make_image(*names: str, **changes: Any) -> Image:
+    values: dict[str, Any] = {
+        "id": IMAGE_ID,
+        "names": tuple(map(named, names or ("debian:12",))),
+        "env": (),
+        "workdir": "",
+        "volumes": (),
+    }
+    return Image(**values | changes)
+
+
+def make_user(**changes: Any) -> User:
+    values: dict[str, Any] = {
+        "uid": 1000,
+        "gid": 1000,
+        "groups": frozenset({1000, 2000}),
+        "name": "alice",
+        "home": "/home/alice",
+    }
+    return User(**values | changes)
+
+
+def make_request(**changes: Any) -> Request:
+    values: dict[str, Any] = {
+        "job": 4711,
+        "step": 0,
+        "uid": 1000,
+        "gid": 1000,
+        "groups": (1000, 2000),
+        "hold_uid": 990,
+        "hold_gid": 990,
+        "reference": "debian:12",
+        "node": "n1",
+        "name": "socker-abcd-4711-k",
+        "token": TOKEN,
+        "docker": "/run/docker.sock",
+        "policy": "/etc/socker/policy.yaml",
+        "hold": "/usr/lib/socker/hold",
+        "deadline_ms": 60000,
+    }
+    return Request(**values | changes)
+
+
+def make_mark(**changes: Any) -> Mark:
+    values: dict[str, Any] = {
+        "token": TOKEN,
+        "node": "n1",
+        "job": 4711,
+        "uid": 1000,
+        "name": "socker-abcd-4711-k",
+    }
+    return Mark(**values | changes)
+
+
+def make_rule(
+    effect: Effect,
+    *images: str,
+    name: str = "r",
+    users: Iterable[str | int] | None = None,
+    groups: Iterable[str | int] | None = None,
+    home: bool = False,
+) -> Rule:
+    return Rule(
+        name=name,
+        effect=effect,
+        users=None if users is None else frozenset(users),
+        groups=None if groups is None else frozenset(groups),
+        images=tuple(map(parse_pattern, images)) or None,
+        reason="not here" if effect == "deny" else "",
+        grants=Grants(home=home),
+    )
+
+
+class FakeClock:
+    """Time that only passes when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now + 1.7e9
+
+    def sleep(self, seconds: float, /) -> None:
+        self.now += seconds
+
+
+class FakeAccounts:
+    """Alice, and the groups it is told."""
+
+    def __init__(self, groups: Mapping[str, int] | None = None) -> None:
+        self.groups = groups or {}
+        self.asked: list[str] = []
+
+    def lookup(self, uid: int) -> tuple[str, str]:
+        if uid != 1000:
+            raise UnknownAccount(f"the user id {uid} has no account on this node")
+        return "alice", "/home/alice"
+
+    def group_ids(self, names: Iterable[str]) -> Mapping[str, int]:
+        self.asked += names
+        return {name: self.groups[name] for name in self.asked if name in self.groups}
+
+
+class FakeAudit:
+    """Keeps what was recorded."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Mapping[str, object]]] = []
+
+    def record(self, event: str, fields: Mapping[str, object]) -> None:
+        self.events.append((event, fields))
+
+
+class FakeEngine:
+    """Images by full reference; what was opened and removed; errors to raise."""
+
+    def __init__(self, *images: Image, found: tuple[Found, ...] = ()) -> None:
+        self.images = {str(name): image for image in images for name in (*image.names, image.id)}
+        self.found = found
+        self.resolved: list[str] = []
+        self.opened: list[ContainerSpec] = []
+        self.removed: list[tuple[str, Mark]] = []
+        self.failures: dict[str, EngineError] = {}
+
+    def _fail(self, verb: str) -> None:
+        if verb in self.failures:
+            raise self.failures[verb]
+
+    def resolve(self, reference: Reference) -> Image:
+        self._fail("resolve")
+        self.resolved.append(str(reference))
+        if str(reference) not in self.images:
+            raise ImageMissing(f"the image {reference} is not on this node")
+        return self.images[str(reference)]
+
+    def open(self, spec: ContainerSpec) -> Started:
+        self._fail("open")
+        self.opened.append(spec)
+        return Started(id=CONTAINER_ID, pid=4242)
+
+    def remove(self, target: str, mark: Mark) -> None:
+        self._fail(f"remove {target}")
+        self.removed.append((target, mark))
+
+    def list_ours(self, token: str, node: str) -> tuple[Found, ...]:
+        self._fail("list")
+        assert (token, node) == (TOKEN, "n1")
+        return self.found
+
+
+class FakeJobs:
+    """Jobs that live; None: Slurm does not answer."""
+
+    def __init__(self, *live: int, silent: bool = False) -> None:
+        self._live = frozenset(live)
+        self._silent = silent
+
+    def live(self, node: str) -> frozenset[int]:
+        assert node == "n1"
+        if self._silent:
+            raise SlurmError("squeue does not answer in time")
+        return self._live
+
+
+class FakePolicy:
+    """Loads one policy, or raises."""
+
+    def __init__(self, policy: Policy | None = None, error: Exception | None = None) -> None:
+        self._policy = policy or default_policy()
+        self._error = error
+
+    def __call__(self, path: str) -> Policy:
+        assert path == "/etc/socker/policy.yaml"
+        if self._error is not None:
+            raise self._error
+        return self._policy
