@@ -22,15 +22,18 @@ HERE = Path(__file__).resolve().parent
 
 COMMON = ("error", "config", "trust", "request", "record", "container", "place", "seccomp", "condense")
 PLUGIN = (*COMMON, "plugin", "step", "steprequest", "launch", "join", "confine")
-OPENER = (*COMMON, "opener_main", "opener", "closer", "policychild", "plan", "mounts", "inside", "cgroup")
+OPENER = (*COMMON, "opener_main", "opener", "closer", "token", "policychild", "plan", "mounts", "inside", "cgroup")
 SHIM = tuple(dict.fromkeys((*PLUGIN, *OPENER)))
 
-WARNINGS = (
-    "-Wall -Wextra -Werror -Wshadow -Wformat=2 -Wundef -Wpointer-arith -Wcast-align -Wwrite-strings "
-    "-Wmissing-prototypes -Wstrict-prototypes -Wvla -Wno-format-truncation"
-).split()
-HARDENING = "-O2 -g -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fvisibility=hidden".split()
-SANITIZE = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer".split()
+WARNINGS = [
+    *("-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wformat=2", "-Wundef", "-Wpointer-arith", "-Wcast-align"),
+    *("-Wwrite-strings", "-Wmissing-prototypes", "-Wstrict-prototypes", "-Wvla", "-Wno-format-truncation"),
+]
+HARDENING = ["-O2", "-g", "-D_FORTIFY_SOURCE=3", "-fstack-protector-strong", "-fvisibility=hidden"]
+SANITIZE = [
+    *("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"),
+    "-fno-omit-frame-pointer",
+]
 LINK = ("-Wl,-z,now", "-Wl,-z,relro")
 LANGUAGE = ("-std=gnu11", "-D_GNU_SOURCE")
 
@@ -58,8 +61,19 @@ def declarations() -> str:
 
 def build_plugin(out: Path, flags: list[str]) -> None:
     """The SPANK plugin: C only, not linked against libpython, no symbol but Slurm's hooks."""
-    run(*LANGUAGE, *WARNINGS, *flags, "-fPIC", "-shared", *LINK, "-Wl,-z,nodelete",
-        f"-Wl,--version-script={HERE / 'plugin.map'}", "-o", str(out / "socker.so"), *sources(PLUGIN))
+    run(
+        *LANGUAGE,
+        *WARNINGS,
+        *flags,
+        "-fPIC",
+        "-shared",
+        *LINK,
+        "-Wl,-z,nodelete",
+        f"-Wl,--version-script={HERE / 'plugin.map'}",
+        "-o",
+        str(out / "socker.so"),
+        *sources(PLUGIN),
+    )
 
 
 def build_opener(out: Path, flags: list[str]) -> None:
@@ -69,8 +83,21 @@ def build_opener(out: Path, flags: list[str]) -> None:
 
 def build_hold(out: Path, _flags: list[str]) -> None:
     """The static hold process, without a libc."""
-    run("-std=gnu11", *WARNINGS, "-Os", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie", "-static",
-        "-nostdlib", "-s", "-o", str(out / "hold"), str(HERE / "hold.c"))
+    run(
+        "-std=gnu11",
+        *WARNINGS,
+        "-Os",
+        "-ffreestanding",
+        "-fno-stack-protector",
+        "-fno-pie",
+        "-no-pie",
+        "-static",
+        "-nostdlib",
+        "-s",
+        "-o",
+        str(out / "hold"),
+        str(HERE / "hold.c"),
+    )
 
 
 EMBEDDED = """
@@ -121,8 +148,20 @@ def build_policy(out: Path, flags: list[str]) -> None:
     ffi.emit_c_code(str(generated))
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     # generated code: without our warnings
-    run(*LANGUAGE, *flags, "-fPIE", "-pie", *LINK, f"-I{HERE}", f"-I{sysconfig.get_paths()['include']}",
-        *python_macros(), "-o", str(out / "socker-policy"), str(generated), f"-lpython{version}")
+    run(
+        *LANGUAGE,
+        *flags,
+        "-fPIE",
+        "-pie",
+        *LINK,
+        f"-I{HERE}",
+        f"-I{sysconfig.get_paths()['include']}",
+        *python_macros(),
+        "-o",
+        str(out / "socker-policy"),
+        str(generated),
+        f"-lpython{version}",
+    )
 
 
 def build_shim(out: Path, flags: list[str]) -> None:

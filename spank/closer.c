@@ -14,6 +14,7 @@
 #include "opener.h"
 #include "policychild.h"
 #include "scope.h"
+#include "token.h"
 #include "trust.h"
 
 /* Milliseconds for the policy child; Slurm's PrologEpilogTimeout must be longer. */
@@ -45,7 +46,7 @@ static int ask(const struct socker_config *config, struct socker_close *question
 
 	if (!answer)
 		return socker_fail(err, "out of memory");
-	if (record_token(config->state, 0, question->token, err) < 0 ||
+	if (token_read(config->token, question->token, err) < 0 ||
 	    policychild_ask(opener_libdir, config->user, verb, question, sizeof(*question), answer, sizeof(*answer),
 			    question->deadline_ms, -1, err) < 0)
 		return -1;

@@ -47,6 +47,7 @@ int config_parse(struct socker_config *config, int count, char *const words[], s
 {
 	*config = (struct socker_config){
 		.state = "/run/socker",
+		.token = "/var/lib/socker/token",
 		.docker = "/run/docker.sock",
 		.policy = "/etc/socker/policy.yaml",
 		.user = "dockerroot",

@@ -10,6 +10,7 @@
 
 struct socker_config {
 	const char *state;	/* root's directory for records; default /run/socker */
+	const char *token;	/* file of the node's token; default /var/lib/socker/token, made when it is missing */
 	const char *docker;	/* Docker's unix socket; default /run/docker.sock */
 	const char *policy;	/* policy file; default /etc/socker/policy.yaml; it need not exist */
 	const char *user;	/* whom the policy child runs as; default dockerroot */

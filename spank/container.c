@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <syslog.h>
 
 #include "scope.h"
 
@@ -145,6 +146,17 @@ int container_identify(struct record_hold *hold, int pid, const char *hold_path,
 	if (pidfd_signal(pidfd, 0) < 0)
 		return socker_fail(err, "the hold process ended as soon as it was started");
 	return 0;
+}
+
+void container_protect(const struct record_hold *hold)
+{
+	char path[48];
+	autofd fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", hold->pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "-999", 4) != 4)
+		syslog(LOG_DEBUG, "the hold process %d keeps its OOM score: %m", hold->pid);
 }
 
 int container_attach(struct container *container, const struct record_hold *hold, struct socker_error *err)

@@ -25,6 +25,9 @@ void container_release(struct container *container);
 int container_identify(struct record_hold *hold, int pid, const char *hold_path, uint32_t uid, uint32_t gid,
 		       struct socker_error *err);
 
+/* Makes the hold process the last the kernel kills when memory is short, where root may do that here. */
+void container_protect(const struct record_hold *hold);
+
 /* Opens the container that the record names; -1 when its hold process is not the recorded one any more. */
 int container_attach(struct container *container, const struct record_hold *hold, struct socker_error *err);
 

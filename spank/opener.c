@@ -19,6 +19,7 @@
 #include "request.h"
 #include "scope.h"
 #include "seccomp.h"
+#include "token.h"
 #include "trust.h"
 
 /* What is under way: the step's request, its key, and the record being made. */
@@ -63,7 +64,7 @@ static int complete_request(struct opening *opening, struct socker_error *err)
 	if (copy_word(request->docker, sizeof(request->docker), config->docker, "docker=", err) < 0 ||
 	    copy_word(request->policy, sizeof(request->policy), config->policy, "policy=", err) < 0 ||
 	    copy_word(request->slurm_conf, sizeof(request->slurm_conf), config->slurm_conf, "slurm_conf=", err) < 0 ||
-	    find_hold(config, request, err) < 0 || record_token(config->state, 1, request->token, err) < 0)
+	    find_hold(config, request, err) < 0 || token_read(config->token, request->token, err) < 0)
 		return -1;
 	if (getrandom(&request->nonce, sizeof(request->nonce), 0) != (ssize_t)sizeof(request->nonce))
 		return socker_fail(err, "no random bytes: %m");
@@ -168,6 +169,7 @@ static int make_ready(struct opening *opening, const struct socker_plan *plan, s
 	    mounts_harden(&opening->container, record->hold.pid, err) < 0 || attach_plan(opening, plan, err) < 0 ||
 	    seccomp_copy(record, record->hold.pid, err) < 0)
 		return -1;
+	container_protect(&record->hold);
 	seccomp_condense(record, opening->config->state);
 	read_label(record, record->hold.pid);
 	record->state = RECORD_OPEN;

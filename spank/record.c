@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -145,48 +144,4 @@ const struct record_place *record_place_of(const struct socker_record *record, c
 		}
 	}
 	return best;
-}
-
-static int token_make(int dir, struct socker_error *err)
-{
-	unsigned char bytes[(SOCKER_TOKEN_SIZE - 1) / 2];
-	char text[SOCKER_TOKEN_SIZE];
-	char name[32];
-	autofd fd = -1;
-
-	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
-		return socker_fail(err, "no random bytes: %m");
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-	snprintf(name, sizeof(name), "token.%d", getpid());
-	fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, text, sizeof(text) - 1) != (ssize_t)sizeof(text) - 1)
-		return socker_fail(err, "token: %m");
-	/* of two that make it at once the first one's stays */
-	if (linkat(dir, name, dir, "token", 0) < 0 && errno != EEXIST)
-		return socker_fail(err, "token: %m");
-	unlinkat(dir, name, 0);
-	return 0;
-}
-
-int record_token(const char *state, int make, char token[SOCKER_TOKEN_SIZE], struct socker_error *err)
-{
-	autofd dir = state_open(state, make, err);
-	autofd fd = -1;
-
-	memset(token, 0, SOCKER_TOKEN_SIZE);
-	if (dir < 0)
-		return -1;
-	fd = openat(dir, "token", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT && make) {
-		if (token_make(dir, err) < 0)
-			return -1;
-		fd = openat(dir, "token", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	}
-	if (fd < 0)
-		return socker_fail(err, "%s/token: %m", state);
-	if (read(fd, token, SOCKER_TOKEN_SIZE - 1) != SOCKER_TOKEN_SIZE - 1 ||
-	    token[strspn(token, "0123456789abcdef")] != '\0' || strlen(token) != SOCKER_TOKEN_SIZE - 1)
-		return socker_fail(err, "%s/token is damaged; remove it when no job runs on this node", state);
-	return 0;
 }

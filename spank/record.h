@@ -2,7 +2,6 @@
 /*
  * The record: what root knows of an open container, and all that a later step needs to join it.
  *
- *     <state>/token                          32 hex digits, made once per boot; labels our containers
  *     <state>/<node>/<job>/<key>             the record; replaced whole by rename, so a mapped one never changes
  *     <state>/<node>/<job>/<key>.lock        flock: held exclusively while the record may change
  *
@@ -96,8 +95,5 @@ uint32_t record_add_text(struct socker_record *record, const char *text);
 
 /* The place that holds path: the longest one that path lies in or below; NULL when none does. */
 const struct record_place *record_place_of(const struct socker_record *record, const char *path);
-
-/* Reads the boot's token, making it where make is non-zero. */
-int record_token(const char *state, int make, char token[SOCKER_TOKEN_SIZE], struct socker_error *err);
 
 #endif

@@ -61,7 +61,7 @@ struct socker_request {
 	char reference[SOCKER_REFERENCE_SIZE]; /* --container as typed: any bytes */
 	char node[SOCKER_NODE_SIZE];	       /* SLURMD_NODENAME */
 	char name[SOCKER_NAME_SIZE];	       /* the container's name, made by the opener */
-	char token[SOCKER_TOKEN_SIZE];	       /* random per boot; labels our containers */
+	char token[SOCKER_TOKEN_SIZE];	       /* the node's own; labels our containers */
 	char cwd[SOCKER_PATH_SIZE];	       /* the step's working directory on the host */
 	char script[SOCKER_PATH_SIZE];	       /* the batch script in slurmd's spool; empty for other steps */
 	char docker[SOCKER_SOCKET_SIZE];       /* path of Docker's unix socket */

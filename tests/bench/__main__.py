@@ -19,9 +19,7 @@ DEVCLUSTER = REPOSITORY / "contrib/devcluster/devcluster"
 
 def environment(name: str) -> dict[str, str]:
     """The variables that `devcluster env` prints."""
-    text = subprocess.run(
-        [str(DEVCLUSTER), "env", "--name", name], check=True, capture_output=True, text=True
-    ).stdout
+    text = subprocess.run([str(DEVCLUSTER), "env", "--name", name], check=True, capture_output=True, text=True).stdout
     pairs = (line.removeprefix("export ").partition("=") for line in text.splitlines())
     return {key: value.strip("'") for key, _, value in pairs}
 

@@ -68,10 +68,11 @@ class Bench:
             self.user.run(["scancel", job])
             self.wait_idle()
 
-    def compare(self, what: str, goal: float, cases: dict[str, Case], over: str, under: str, rounds: int) -> Row:
-        """Times the cases and gives the ratio of two of them."""
+    def compare(self, what: str, goal: float, cases: dict[str, Case], rounds: int) -> Row:
+        """Times two cases and gives the ratio of the second to the first."""
         in_turns(cases, rounds)
-        value, spread = ratio_spread(cases[over], cases[under])
+        under, over = cases.values()
+        value, spread = ratio_spread(over, under)
         detail = ", ".join(f"{name} {milliseconds(case)}" for name, case in cases.items())
         return Row(what=what, value=value, spread=spread, goal=goal, unit="x", detail=detail)
 
@@ -85,7 +86,7 @@ class Bench:
                 "plain": Case(action=lambda: self.user.run([*srun, "true"])),
                 "container": Case(action=lambda: self.user.run([*srun, CONTAINER, "true"])),
             }
-            return self.compare("a later step", 1.03, cases, "container", "plain", self.rounds * 2)
+            return self.compare("a later step", 1.03, cases, self.rounds * 2)
 
     def first_step(self) -> Row:
         """srun --container outside a job, against a plain one plus docker run --rm."""
@@ -98,9 +99,7 @@ class Bench:
         }
         in_turns(cases, self.rounds)
         plain, docker, container = cases.values()
-        ratios = sorted(
-            c / (p + d) for p, d, c in zip(plain.seconds, docker.seconds, container.seconds, strict=True)
-        )
+        ratios = sorted(c / (p + d) for p, d, c in zip(plain.seconds, docker.seconds, container.seconds, strict=True))
         quarter = len(ratios) // 4
         return Row(
             what="the first step of a job",
@@ -118,15 +117,11 @@ class Bench:
         with self.allocation("--ntasks=1") as srun:
             step = [*srun, "true"]
             cases = {
-                "without plugin": Case(
-                    action=lambda: self.user.run(step), prepare=lambda: path.write_text("# none\n")
-                ),
+                "without plugin": Case(action=lambda: self.user.run(step), prepare=lambda: path.write_text("# none\n")),
                 "with plugin": Case(action=lambda: self.user.run(step), prepare=lambda: path.write_text(line)),
             }
             try:
-                return self.compare(
-                    "a step without --container", 1.01, cases, "with plugin", "without plugin", self.rounds * 4
-                )
+                return self.compare("a step without --container", 1.01, cases, self.rounds * 4)
             finally:
                 path.write_text(line)
 
@@ -139,7 +134,7 @@ class Bench:
                 "plain": Case(action=lambda: self.user.run([*many, "true"])),
                 "container": Case(action=lambda: self.user.run([*many, CONTAINER, "true"])),
             }
-            return self.compare("64 tasks on a node", 1.05, cases, "container", "plain", max(self.rounds // 2, 8))
+            return self.compare("64 tasks on a node", 1.05, cases, max(self.rounds // 2, 8))
 
     def stepd(self, srun: list[str], *options: str) -> tuple[int, str]:
         """Resident KiB of slurmstepd while a step runs, and its memory map."""

@@ -119,6 +119,7 @@ def plugstack_conf(cluster: Cluster) -> str:
     if cluster.options.socker:
         arguments = {
             "state": str(cluster.layout.run / "socker"),
+            "token": str(cluster.layout.state / "socker/token"),
             "docker": str(cluster.layout.docker_socket),
             "policy": str(cluster.layout.etc / "policy.yaml"),
         }
