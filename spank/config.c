@@ -23,9 +23,10 @@ static int config_word(struct socker_config *config, const char *word, struct so
 		const char **value;
 		bool path;
 	} words[] = {
-		{"state=", &config->state, true},   {"docker=", &config->docker, true},
-		{"policy=", &config->policy, true}, {"slurm_conf=", &config->slurm_conf, true},
-		{"user=", &config->user, false},    {"hold_user=", &config->hold_user, false},
+		{"state=", &config->state, true},	    {"token=", &config->token, true},
+		{"docker=", &config->docker, true},	    {"policy=", &config->policy, true},
+		{"slurm_conf=", &config->slurm_conf, true}, {"user=", &config->user, false},
+		{"hold_user=", &config->hold_user, false},
 	};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from .cluster import DEVCLUSTER, Cluster
+from .faults import tidy
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,9 @@ def whole_cluster() -> Iterator[Cluster]:
     """A running cluster: SOCKER_TEST_CLUSTER names one that is kept, else one is made and taken down."""
     kept = os.environ.get("SOCKER_TEST_CLUSTER")
     name = kept or "check"
-    subprocess.run([str(DEVCLUSTER), "up", "--name", name, "--nodes", "4"], check=True, timeout=600) if not kept else None
+    subprocess.run(
+        [str(DEVCLUSTER), "up", "--name", name, "--nodes", "4"], check=True, timeout=600
+    ) if not kept else None
     subprocess.run([str(DEVCLUSTER), "images", "--name", name], check=True, timeout=300)
     yield Cluster(name=name)
     if not kept:
@@ -31,7 +34,12 @@ def whole_cluster() -> Iterator[Cluster]:
 def cluster(whole_cluster: Cluster) -> Iterator[Cluster]:
     """The cluster, clean before and after the test."""
     yield whole_cluster
-    whole_cluster.assert_clean()
+    try:
+        whole_cluster.assert_clean()
+    except AssertionError:
+        # told once: what a test leaves is not to fail those after it
+        tidy(whole_cluster)
+        raise
 
 
 @pytest.fixture
