@@ -172,8 +172,20 @@ static int put_devpts(int dev, int pts)
 	return mknodat(dev, "ptmx", S_IFCHR | 0666, makedev(5, 2));
 }
 
-/* The number of the part that failed, for the message outside; errno comes with it. */
-static int harden_here(int pts)
+/* The container's /proc is a procfs of its own, whose options runc does not take from the host's. */
+static int hide_processes(int root, const char *options)
+{
+	autofd proc = openat(root, "proc", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (!options[0])
+		return 0;
+	if (proc < 0 || fs_type(proc) != PROC_SUPER_MAGIC)
+		return -1;
+	return mount(NULL, "/proc", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, options);
+}
+
+/* The number of the part that failed, for the message outside. */
+static int harden_here(int pts, const char *proc_options)
 {
 	autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	autofd dev = openat(root, "dev", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -183,14 +195,16 @@ static int harden_here(int pts)
 		return 1;
 	if (put_devpts(dev, pts) < 0)
 		return 2;
-	return flag_mounts(root, dev, pts) < 0 ? 3 : 0;
+	if (flag_mounts(root, dev, pts) < 0)
+		return 3;
+	return hide_processes(root, proc_options) < 0 ? 4 : 0;
 }
 
-int inside_harden(int mnt, int pts, struct socker_error *err)
+int inside_harden(int mnt, int pts, const char *proc_options, struct socker_error *err)
 {
-	static const char *const parts[] = {"could not be entered", "has no /dev of its own",
-					    "could not be given the host's /dev/pts",
-					    "could not be made nodev and nosuid"};
+	static const char *const parts[] = {
+		"could not be entered", "has no /dev of its own", "could not be given the host's /dev/pts",
+		"could not be made nodev and nosuid", "could not be given the host's hidepid"};
 	int status = 0;
 	pid_t child = fork();
 
@@ -199,14 +213,14 @@ int inside_harden(int mnt, int pts, struct socker_error *err)
 
 		if (setns(mnt, CLONE_NEWNS) < 0)
 			_exit(100);
-		part = harden_here(pts);
+		part = harden_here(pts, proc_options);
 		_exit(part ? 100 + part : 0);
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child)
 		return socker_fail(err, "no process to look after the container's mounts: %m");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
-	if (WIFEXITED(status) && WEXITSTATUS(status) >= 100 && WEXITSTATUS(status) < 104)
+	if (WIFEXITED(status) && WEXITSTATUS(status) >= 100 && WEXITSTATUS(status) < 105)
 		return socker_fail(err, "the container %s on this node; tell your administrator",
 				   parts[WEXITSTATUS(status) - 100]);
 	return socker_fail(err, "the container's mounts could not be set up (status %d)", status);

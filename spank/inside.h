@@ -9,8 +9,11 @@
 
 #include "error.h"
 
-/* Makes every mount nosuid and, but for /dev, nodev, and puts the detached pts at /dev/pts with a /dev/ptmx to it. */
-int inside_harden(int mnt, int pts, struct socker_error *err);
+/*
+ * Makes every mount nosuid and, but for /dev, nodev; puts the detached pts at /dev/pts with a /dev/ptmx to it; gives
+ * /proc the options that hide processes (mount's data, "hidepid=2,gid=4"; empty for none).
+ */
+int inside_harden(int mnt, int pts, const char *proc_options, struct socker_error *err);
 
 /*
  * Puts the detached tree at target, making missing components (directories 0755, a file for a file) in the

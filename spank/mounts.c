@@ -178,13 +178,41 @@ static int check_mounts(int hold_pid, struct socker_error *err)
 	return seen ? 0 : socker_fail(err, "the container's mounts cannot be read: %m");
 }
 
+/* Those options of the host's /proc that hide processes, as mount's data. */
+static void read_proc_options(char *out, size_t size)
+{
+	char line[4096];
+	autofclose FILE *mounts = fopen("/proc/self/mountinfo", "re");
+
+	out[0] = '\0';
+	while (mounts && fgets(line, sizeof(line), mounts)) {
+		char point[2048];
+		char options[512];
+		char *rest = options;
+		char *word;
+		char *tail = strstr(line, " - proc ");
+
+		if (!tail || sscanf(line, "%*s %*s %*s %*s %2047s", point) != 1 || strcmp(point, "/proc") != 0 ||
+		    sscanf(tail, " - proc %*s %511s", options) != 1)
+			continue;
+		out[0] = '\0'; /* a later mount covers an earlier one */
+		while ((word = strsep(&rest, ","))) {
+			if (strncmp(word, "hidepid=", 8) != 0 && strncmp(word, "gid=", 4) != 0)
+				continue;
+			snprintf(out + strlen(out), size - strlen(out), "%s%s", out[0] ? "," : "", word);
+		}
+	}
+}
+
 int mounts_harden(const struct container *container, int hold_pid, struct socker_error *err)
 {
+	char proc_options[128];
 	autofd pts = open_tree_raw(AT_FDCWD, "/dev/pts", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 
 	if (pts < 0)
 		return socker_fail(err, "the host's /dev/pts cannot be copied: %m (Linux 5.10 or newer is needed)");
-	if (inside_harden(container->mnt, pts, err) < 0)
+	read_proc_options(proc_options, sizeof(proc_options));
+	if (inside_harden(container->mnt, pts, proc_options, err) < 0)
 		return -1;
 	return check_mounts(hold_pid, err);
 }
