@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "scope.h"
 
@@ -19,53 +20,6 @@ bool cgroup_job_path(const char *path, char *job, size_t size)
 	memcpy(job, path, (size_t)(step - path));
 	job[step - path] = '\0';
 	return true;
-}
-
-/* Is name one of the comma-separated words of list? */
-static bool list_has(const char *list, const char *name)
-{
-	size_t length = strlen(name);
-
-	for (const char *word = list; word; word = strchr(word, ',')) {
-		word += *word == ',';
-		if (strncmp(word, name, length) == 0 && strchr(",\n", word[length]))
-			return true;
-	}
-	return false;
-}
-
-/*
- * Where the hierarchy with these controllers ("" for version 2) is mounted, from a line of /proc/self/mountinfo:
- * fields 4 and 5 are root and mount point, after " - " come the type, the source and the super block's options.
- */
-static bool mount_matches(char *line, const char *controllers, char *point, size_t size)
-{
-	char root[512];
-	char where[512];
-	char type[32];
-	char options[512];
-	char *tail = strstr(line, " - ");
-	char first[256];
-
-	snprintf(first, sizeof(first), "%.*s", (int)strcspn(controllers, ","), controllers);
-	if (!tail || sscanf(line, "%*s %*s %*s %511s %511s", root, where) != 2 || strcmp(root, "/") != 0 ||
-	    sscanf(tail, " - %31s %*s %511s", type, options) != 2)
-		return false;
-	if (controllers[0] ? strcmp(type, "cgroup") != 0 || !list_has(options, first) : strcmp(type, "cgroup2") != 0)
-		return false;
-	return (size_t)snprintf(point, size, "%s", where) < size;
-}
-
-static bool find_mount(const char *controllers, char *point, size_t size)
-{
-	char line[4096];
-	autofclose FILE *mounts = fopen("/proc/self/mountinfo", "re");
-
-	while (mounts && fgets(line, sizeof(line), mounts)) {
-		if (mount_matches(line, controllers, point, size))
-			return true;
-	}
-	return false;
 }
 
 static int write_text(int dir, const char *name, const char *text)
@@ -112,39 +66,75 @@ static int place_in(struct socker_record *record, const char *job_path, int pid,
 	return 0;
 }
 
-int cgroup_place(struct socker_record *record, int pid, struct socker_error *err)
+/* The job's path, which is the same in every hierarchy; slurmstepd's own processes are below it in some of them. */
+static bool find_job_path(char *job, size_t size)
 {
 	char line[2048];
 	autofclose FILE *own = fopen("/proc/self/cgroup", "re");
 
-	if (!own)
-		return socker_fail(err, "/proc/self/cgroup: %m");
-	while (fgets(line, sizeof(line), own)) {
+	while (own && fgets(line, sizeof(line), own)) {
 		char *controllers = strchr(line, ':');
 		char *path = controllers ? strchr(controllers + 1, ':') : NULL;
-		char job[1024];
+
+		line[strcspn(line, "\n")] = '\0';
+		if (path && cgroup_job_path(path + 1, job, size))
+			return true;
+	}
+	return false;
+}
+
+/* The mount point of a whole cgroup hierarchy, of either version, from a line of mountinfo. */
+static bool hierarchy_of(char *line, char *point, size_t size)
+{
+	char root[512];
+	char where[512];
+	const char *tail = strstr(line, " - ");
+
+	return tail && (strncmp(tail, " - cgroup ", 10) == 0 || strncmp(tail, " - cgroup2 ", 11) == 0) &&
+	       sscanf(line, "%*s %*s %*s %511s %511s", root, where) == 2 && strcmp(root, "/") == 0 &&
+	       (size_t)snprintf(point, size, "%s", where) < size;
+}
+
+int cgroup_place(struct socker_record *record, int pid, struct socker_error *err)
+{
+	char line[4096];
+	char job[1024];
+	autofclose FILE *mounts = fopen("/proc/self/mountinfo", "re");
+
+	if (!mounts)
+		return socker_fail(err, "/proc/self/mountinfo: %m");
+	if (!find_job_path(job, sizeof(job)))
+		return 0;
+	while (fgets(line, sizeof(line), mounts)) {
 		char point[512];
 		char full[1536];
 
-		if (!path)
+		if (!hierarchy_of(line, point, sizeof(point)))
 			continue;
-		line[strcspn(line, "\n")] = '\0';
-		*path++ = '\0';
-		if (!cgroup_job_path(path, job, sizeof(job)))
-			continue;
-		if (!find_mount(controllers + 1, point, sizeof(point)))
-			return socker_fail(err, "cgroup hierarchy '%s' is not mounted", controllers + 1);
 		snprintf(full, sizeof(full), "%s%s", point, job);
-		if (place_in(record, full, pid, err) < 0)
+		if (access(full, F_OK) == 0 && place_in(record, full, pid, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
+/* Whether a process is listed in a cgroup: one that has ended is not, though its cgroup is busy for a moment more. */
+static bool has_processes(const char *path)
+{
+	char name[1600];
+	char first;
+	autofd fd = -1;
+
+	snprintf(name, sizeof(name), "%s/cgroup.procs", path);
+	fd = open(name, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && read(fd, &first, 1) == 1;
+}
+
 /* Slurm could not remove the job's directory while ours was in it and does not try again; so we do, if it is empty. */
 static void remove_upwards(char *path)
 {
-	for (int attempt = 0; attempt < 100 && rmdir(path) < 0 && errno == EBUSY; attempt++)
+	/* another container of the job keeps it */
+	for (int attempt = 0; attempt < 100 && rmdir(path) < 0 && errno == EBUSY && !has_processes(path); attempt++)
 		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 	for (int level = 0; level < 2; level++) {
 		const char *name;

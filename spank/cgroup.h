@@ -3,7 +3,7 @@
  * The hold process lives below the job's cgroup: Docker starts it in a cgroup of its own, and the opener moves it into
  * a directory "socker" beside the job's steps, in every hierarchy in which Slurm has one for the job. That is one way
  * for both cgroup versions and both of Docker's drivers (its systemd driver refuses any other place as a parent).
- * The path is read from /proc/self/cgroup of the opener, which slurmstepd's step contains; it is never built.
+ * The job's path is read from /proc/self/cgroup of the opener, which a step of the job contains; it is never built.
  * Runs as root, in the opener.
  */
 #ifndef SOCKER_CGROUP_H

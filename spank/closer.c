@@ -78,37 +78,69 @@ static void remove_files(int dir, const char *key)
 	unlinkat(dir, name, 0);
 }
 
-static int close_record(const struct socker_config *config, int dir, const char *key,
-			const struct socker_record *record, struct socker_error *err)
-{
-	autofree struct socker_close *question = new_question(config, record->request.node, err);
+/* Records that are closed together: Docker is asked once, and shared cgroup directories go when the last is gone. */
+struct batch {
+	uint32_t count;
+	const struct socker_record *records[SOCKER_CLOSE_MAX];
+	char keys[SOCKER_CLOSE_MAX][17];
+};
 
+static int close_batch(const struct socker_config *config, int dir, const struct batch *batch, struct socker_error *err)
+{
+	autofree struct socker_close *question = NULL;
+	int result = 0;
+
+	if (batch->count == 0)
+		return 0;
+	question = new_question(config, batch->records[0]->request.node, err);
 	if (!question)
 		return -1;
-	/* dead before Docker is asked, so that Docker has seen its end when Python is ready to ask */
-	if (record->hold.pid)
-		container_kill(&record->hold);
-	add_item(question, record);
+	/* dead before Docker is asked, so that Docker has seen their end when Python is ready to ask */
+	for (uint32_t i = 0; i < batch->count; i++) {
+		if (batch->records[i]->hold.pid)
+			container_kill(&batch->records[i]->hold);
+		add_item(question, batch->records[i]);
+	}
 	if (ask(config, question, "close", err) < 0)
 		return -1;
-	if (question->items[0].keep)
-		return socker_fail(err, "%s", question->message);
-	cgroup_remove(record);
-	remove_files(dir, key);
-	return 0;
+	for (uint32_t i = 0; i < batch->count; i++) {
+		if (question->items[i].keep) {
+			result = socker_fail(err, "%s", question->message);
+			continue;
+		}
+		cgroup_remove(batch->records[i]);
+		remove_files(dir, batch->keys[i]);
+	}
+	return result;
+}
+
+static void add_record(struct batch *batch, int dir, const char *key)
+{
+	const struct socker_record *record = record_map(dir, key);
+
+	if (!record) {
+		/* not ours, or of another version: nothing it says can be used */
+		remove_files(dir, key);
+		return;
+	}
+	batch->records[batch->count] = record;
+	snprintf(batch->keys[batch->count++], sizeof(batch->keys[0]), "%s", key);
+}
+
+static void forget_records(struct batch *batch)
+{
+	while (batch->count)
+		record_unmap(batch->records[--batch->count]);
 }
 
 int closer_close_key(const struct socker_config *config, int dir, const char *key, struct socker_error *err)
 {
-	const struct socker_record *record = record_map(dir, key);
+	struct batch batch = {0};
 	int result;
 
-	if (!record) {
-		remove_files(dir, key);
-		return 0;
-	}
-	result = close_record(config, dir, key, record, err);
-	record_unmap(record);
+	add_record(&batch, dir, key);
+	result = close_batch(config, dir, &batch, err);
+	forget_records(&batch);
 	return result;
 }
 
@@ -117,8 +149,8 @@ static bool is_key(const char *name)
 	return strlen(name) == 16 && name[strspn(name, "0123456789abcdef")] == '\0';
 }
 
-/* Calls visit for each key of the job's directory. Lock files without a record go away on the side. */
-static int close_keys(const struct socker_config *config, int dir, struct socker_error *err)
+/* An opener that is still at work has lost its step by now and ends; its lock is free then. */
+static int collect_keys(struct batch *batch, int dir, struct socker_error *err)
 {
 	autoclosedir DIR *list = fdopendir(dup(dir));
 	struct dirent *entry;
@@ -127,21 +159,32 @@ static int close_keys(const struct socker_config *config, int dir, struct socker
 	if (!list)
 		return socker_fail(err, "the job's directory cannot be read: %m");
 	rewinddir(list);
-	while ((entry = readdir(list))) {
+	while ((entry = readdir(list)) && batch->count < SOCKER_CLOSE_MAX) {
+		autofd lock = -1;
 		char key[17];
 
 		snprintf(key, sizeof(key), "%.16s", entry->d_name);
 		if (entry->d_name[0] == '.' || !is_key(key))
 			continue;
-		if (strlen(entry->d_name) == 16) {
-			autofd lock = record_lock(dir, key, 2, -1, err);
-
-			if (lock < 0 || closer_close_key(config, dir, key, err) < 0)
-				result = -1;
-		} else if (faccessat(dir, key, F_OK, 0) < 0) {
+		lock = record_lock(dir, key, 2, -1, err);
+		if (lock < 0)
+			result = -1;
+		else if (strlen(entry->d_name) == 16)
+			add_record(batch, dir, key);
+		else if (faccessat(dir, key, F_OK, 0) < 0)
 			remove_files(dir, key);
-		}
 	}
+	return result;
+}
+
+static int close_keys(const struct socker_config *config, int dir, struct socker_error *err)
+{
+	struct batch batch = {0};
+	int result = collect_keys(&batch, dir, err);
+
+	if (close_batch(config, dir, &batch, err) < 0)
+		result = -1;
+	forget_records(&batch);
 	return result;
 }
 

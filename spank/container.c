@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <syslog.h>
+#include <time.h>
 
 #include "scope.h"
 
@@ -121,6 +122,22 @@ static int read_facts(struct record_hold *hold, int proc, struct socker_error *e
 	return hold->start ? 0 : socker_fail(err, "hold process: no start time");
 }
 
+/*
+ * Docker says that a container runs when runc's init, which has its ids, filter and namespaces already, is about to
+ * execute the hold binary. Reads the facts until it has, for at most a second.
+ */
+static int read_facts_of_hold(struct record_hold *hold, int proc, const struct stat *binary, struct socker_error *err)
+{
+	for (int attempt = 0; attempt < 500; attempt++) {
+		if (read_facts(hold, proc, err) < 0)
+			return -1;
+		if (hold->exe_dev == binary->st_dev && hold->exe_inode == binary->st_ino)
+			return 0;
+		nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+	}
+	return socker_fail(err, "hold process: pid %d is another program", hold->pid);
+}
+
 int container_identify(struct record_hold *hold, int pid, const char *hold_path, uint32_t uid, uint32_t gid,
 		       struct socker_error *err)
 {
@@ -133,10 +150,8 @@ int container_identify(struct record_hold *hold, int pid, const char *hold_path,
 		return socker_fail(err, "the hold process ended as soon as it was started");
 	if (stat(hold_path, &binary) < 0)
 		return socker_fail(err, "%s: %m", hold_path);
-	if (read_facts(hold, proc, err) < 0 || check_status(proc, uid, gid, err) < 0)
+	if (read_facts_of_hold(hold, proc, &binary, err) < 0 || check_status(proc, uid, gid, err) < 0)
 		return -1;
-	if (hold->exe_dev != binary.st_dev || hold->exe_inode != binary.st_ino)
-		return socker_fail(err, "hold process: pid %d is another program", pid);
 	if (same_namespace(proc, "user") != 1)
 		return socker_fail(err, "hold process: in a user namespace; Docker must create it with userns=host");
 	if (same_namespace(proc, "pid") != 1)
