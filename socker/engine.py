@@ -158,9 +158,9 @@ class DockerEngine:
             pass
         raise EngineTimeout(f"the container {container[:12]} is being removed, but Docker does not finish it")
 
-    def list_ours(self, token: str, node: str) -> tuple[Found, ...]:
-        """Return the containers, running or not, that carry this token and node."""
-        listed = self._api.list_labelled((f"{LABEL_TOKEN}={token}", f"{LABEL_NODE}={node}"), self._by(LOOK_SECONDS))
+    def list_ours(self, token: str) -> tuple[Found, ...]:
+        """Return the containers, running or not, that carry this token."""
+        listed = self._api.list_labelled((f"{LABEL_TOKEN}={token}",), self._by(LOOK_SECONDS))
         found = (_found(entry) for entry in listed if isinstance(entry, dict))
         return tuple(container for container in found if container is not None)
 
@@ -218,12 +218,14 @@ def _names(listed: tuple[str, ...]) -> Iterator[Named]:
 def _found(entry: Mapping[str, object]) -> Found | None:
     """Read an entry of a list; None for one whose other labels are not as we set them, which is not ours."""
     marks = entry.get("Labels")
-    container, job, name = entry.get("Id"), None, None
+    container, job, name, node = entry.get("Id"), None, None, None
     if isinstance(marks, dict):
-        job, name = marks.get(LABEL_JOB), marks.get(LABEL_NAME)
+        job, name, node = marks.get(LABEL_JOB), marks.get(LABEL_NAME), marks.get(LABEL_NODE)
     if not isinstance(container, str) or not isinstance(job, str) or not isinstance(name, str):
         return None
-    return Found(id=container, name=name, job=int(job)) if job.isascii() and job.isdigit() else None
+    if not isinstance(node, str) or not (job.isascii() and job.isdigit()):
+        return None
+    return Found(id=container, name=name, node=node, job=int(job))
 
 
 def _text(facts: Mapping[str, object], key: str) -> str:

@@ -8,7 +8,7 @@ Nothing here knows of bytes, sockets or files: what it needs from outside comes 
 from __future__ import annotations
 
 from socker.container import make_spec
-from socker.errors import EngineError, EngineTimeout, EngineUnreachable, ImageMissing, SockerError
+from socker.errors import EngineTimeout, EngineUnreachable, ImageMissing, SockerError
 from socker.model import Mark, Started, User, step_name
 from socker.plan import Plan, make_plan
 from socker.policy import NO_RULE, Case, Deny, Policy, decide, group_names, preview
@@ -170,33 +170,34 @@ def judge_items(closing: Closing, jobs: Jobs) -> Closed:
 
 def sweep(closing: Closing, engine: Engine, jobs: Jobs, audit: AuditSink) -> Closed:
     """
-    Tell which items' jobs live, and remove our containers of dead jobs that have no item.
+    Remove our containers of dead jobs, of whatever node, that have no item. All items are kept.
 
     The containers are listed before Slurm is asked: a job that began later has none among them.
     """
-    try:
-        found = engine.list_ours(closing.token, closing.node)
-        live = jobs.live(closing.node)
-    except SockerError as error:
-        return _nothing_known(closing, error)
     recorded = {item.name for item in closing.items}
     problems: list[str] = []
+    try:
+        found = [one for one in engine.list_ours(closing.token) if one.name not in recorded]
+        live = {node: jobs.live(node) for node in sorted({container.node for container in found})}
+    except SockerError as error:
+        return _nothing_known(closing, error)
     for container in found:
-        if container.job in live or container.name in recorded:
+        if container.job in live[container.node]:
             continue
-        mark = Mark(token=closing.token, node=closing.node, job=container.job, uid=None, name=container.name)
         problem = ""
         try:
+            mark = Mark(token=closing.token, node=container.node, job=container.job, uid=None, name=container.name)
             engine.remove(container.id, mark)
-        except EngineError as error:
+        except SockerError as error:
             problem = str(error)
             problems.append(problem)
-        audit.record("sweep", _swept(closing.node, container.job, container.id, problem))
-    return Closed(kept=tuple(item.job in live for item in closing.items), message="; ".join(problems))
+        audit.record("sweep", _swept(container, problem))
+    return Closed(kept=(True,) * len(closing.items), message="; ".join(problems))
 
 
-def _swept(node: str, job: int, container: str, problem: str) -> Mapping[str, object]:
-    return {"node": node, "job": job, "container": container, "removed": not problem, "reason": problem}
+def _swept(container: Found, problem: str) -> Mapping[str, object]:
+    facts = {"node": container.node, "job": container.job, "container": container.id}
+    return {**facts, "removed": not problem, "reason": problem}
 
 
 def _nothing_known(closing: Closing, error: SockerError) -> Closed:

@@ -147,4 +147,5 @@ class Found(Value):
 
     id: str
     name: str
+    node: str
     job: int

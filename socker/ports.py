@@ -49,8 +49,8 @@ class Engine(Protocol):
     def remove(self, target: str, mark: Mark) -> None:
         """Leave no container by this id or name. Raises ForeignContainer where it is not the one of the mark."""
 
-    def list_ours(self, token: str, node: str) -> tuple[Found, ...]:
-        """Return the containers, running or not, that carry this token and node."""
+    def list_ours(self, token: str) -> tuple[Found, ...]:
+        """Return the containers, running or not, that carry this token."""
 
 
 class Jobs(Protocol):

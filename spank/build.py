@@ -21,7 +21,7 @@ import cffi
 HERE = Path(__file__).resolve().parent
 
 COMMON = ("error", "config", "trust", "request", "record", "container", "place", "seccomp", "condense")
-PLUGIN = (*COMMON, "plugin", "step", "steprequest", "launch", "join", "confine")
+PLUGIN = (*COMMON, "plugin", "client", "step", "steprequest", "launch", "join", "confine")
 OPENER = (*COMMON, "opener_main", "opener", "closer", "token", "policychild", "plan", "mounts", "inside", "cgroup")
 SHIM = tuple(dict.fromkeys((*PLUGIN, *OPENER)))
 
@@ -183,7 +183,8 @@ def build_shim(out: Path, flags: list[str]) -> None:
         preamble,
         sources=[*sources(SHIM), *(str(tests / f"{name}.c") for name in helpers)],
         include_dirs=[str(HERE), str(tests)],
-        extra_compile_args=[*LANGUAGE, *flags, "-fvisibility=default", "-Dmain=opener_main"],
+        # distutils compiles as Python was: with signed overflow defined
+        extra_compile_args=[*LANGUAGE, *flags, "-fno-wrapv", "-fvisibility=default", "-Dmain=opener_main"],
         extra_link_args=[flag for flag in flags if flag.startswith("-fsanitize")],
     )
     ffi.compile(tmpdir=str(out), verbose=False)

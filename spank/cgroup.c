@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -157,5 +158,38 @@ void cgroup_remove(const struct socker_record *record)
 
 		if (path)
 			remove_upwards(path);
+	}
+}
+
+static void sweep_pattern(const char *point, const char *pattern)
+{
+	char full[1024];
+	glob_t found = {0};
+	struct stat status;
+
+	snprintf(full, sizeof(full), "%s/%s", point, pattern);
+	if (glob(full, GLOB_NOSORT, NULL, &found) != 0)
+		return;
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		/* a younger one may be an opener's that has not moved its hold process yet */
+		if (stat(found.gl_pathv[i], &status) == 0 && status.st_ctime + 1 < time(NULL) &&
+		    !has_processes(found.gl_pathv[i]))
+			remove_upwards(found.gl_pathv[i]);
+	}
+	globfree(&found);
+}
+
+void cgroup_sweep(void)
+{
+	char line[4096];
+	autofclose FILE *mounts = fopen("/proc/self/mountinfo", "re");
+
+	while (mounts && fgets(line, sizeof(line), mounts)) {
+		char point[512];
+
+		if (!hierarchy_of(line, point, sizeof(point)))
+			continue;
+		sweep_pattern(point, "slurm*/uid_*/job_*/socker");
+		sweep_pattern(point, "system.slice/*slurmstepd.scope/*/socker");
 	}
 }

@@ -194,7 +194,8 @@ static int remove_job_dir(const struct socker_config *config, const char *node, 
 
 	if (snprintf(path, sizeof(path), "%s/%s/%u", config->state, node, job) >= (int)sizeof(path))
 		return -1;
-	return rmdir(path);
+	/* another sweep may have been faster */
+	return rmdir(path) < 0 && errno != ENOENT ? -1 : 0;
 }
 
 int closer_close_job(const struct socker_config *config, const char *node, uint32_t job, struct socker_error *err)
@@ -258,24 +259,34 @@ static int close_dead(const struct socker_config *config, const struct socker_cl
 	return result;
 }
 
-static int sweep_node(const struct socker_config *config, int top, const char *node, int dry_run,
-		      struct socker_error *err)
+/* Adds what the state directory holds of a node; for the whole state directory this is called for each node. */
+static int collect_node(struct socker_close *question, int top, const char *node, struct socker_error *err)
 {
-	autofree struct socker_close *question = new_question(config, node, err);
 	autofd dir = trust_open_dir_at(top, node, 0, err);
 	autoclosedir DIR *list = dir < 0 ? NULL : fdopendir(dup(dir));
 	struct dirent *entry;
 	int partial = 0;
 
-	if (!question || !list)
+	if (!list)
 		return socker_fail(err, "%s: %m", node);
 	while (!partial && (entry = readdir(list))) {
 		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
 			partial = collect_job(question, dir, entry->d_name);
 	}
+	return partial;
+}
+
+static int sweep_node(const struct socker_config *config, int top, const char *node, int dry_run,
+		      struct socker_error *err)
+{
+	autofree struct socker_close *question = new_question(config, node, err);
+
+	if (!question || collect_node(question, top, node, err) < 0)
+		return -1;
 	question->deadline_ms = SWEEP_DEADLINE;
-	/* containers without a record are told apart by name, so only where every record is in the question */
-	question->sweep = dry_run || partial ? SOCKER_SWEEP_RECORDED : SOCKER_SWEEP_ALL;
+	question->sweep = SOCKER_SWEEP_RECORDED;
+	if (question->count == 0)
+		return 0;
 	if (ask(config, question, "sweep", err) < 0)
 		return -1;
 	if (close_dead(config, question, dry_run, err) < 0)
@@ -290,7 +301,9 @@ static bool is_directory(int dir, const char *name)
 	return fstatat(dir, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode);
 }
 
-int closer_sweep(const struct socker_config *config, int dry_run, struct socker_error *err)
+/* Calls sweep_node, or with a question collect_node, for each node of the state directory. 1: the question is full. */
+static int for_each_node(const struct socker_config *config, struct socker_close *question, int dry_run,
+			 struct socker_error *err)
 {
 	struct socker_error absent = {0};
 	autofd top = trust_open_dir(config->state, &absent);
@@ -301,11 +314,42 @@ int closer_sweep(const struct socker_config *config, int dry_run, struct socker_
 	if (!list)
 		return errno == ENOENT ? 0 : socker_fail(err, "%s", absent.text);
 	while ((entry = readdir(list))) {
+		int one;
+
 		/* beside the nodes' directories lie a few files */
 		if (entry->d_name[0] == '.' || !is_directory(top, entry->d_name))
 			continue;
-		if (sweep_node(config, top, entry->d_name, dry_run, err) < 0)
-			result = -1;
+		one = question ? collect_node(question, top, entry->d_name, err)
+			       : sweep_node(config, top, entry->d_name, dry_run, err);
+		if (one)
+			result = one;
 	}
 	return result;
+}
+
+/*
+ * Containers that carry our token and have no record, as after a reboot. They are told by their names, so only where
+ * every record there is fits into the question.
+ */
+static int sweep_unrecorded(const struct socker_config *config, struct socker_error *err)
+{
+	autofree struct socker_close *question = new_question(config, "", err);
+
+	if (!question || for_each_node(config, question, 0, err) != 0)
+		return err->text[0] ? -1 : 0;
+	question->deadline_ms = SWEEP_DEADLINE;
+	question->sweep = SOCKER_SWEEP_ALL;
+	if (ask(config, question, "sweep", err) < 0)
+		return -1;
+	cgroup_sweep();
+	return question->message[0] ? socker_fail(err, "%s", question->message) : 0;
+}
+
+int closer_sweep(const struct socker_config *config, int dry_run, struct socker_error *err)
+{
+	int recorded = for_each_node(config, NULL, dry_run, err);
+
+	if (dry_run)
+		return recorded;
+	return sweep_unrecorded(config, err) < 0 || recorded < 0 ? -1 : 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The SPANK plugin: Slurm's hooks, each one call. It is not linked against libpython and does nothing in a step
- * without a container but look for one variable. The hooks always succeed (see step.h).
+ * without a container but look for one variable. The hooks of slurmstepd always succeed
+ * (see step.h).
  *
  * SLURM_CONTAINER is set by srun, sbatch and salloc for their own --container, but only where it is not set: without
  * slurm_spank_init an srun inside a job would take the outer job's image for its own.
@@ -9,6 +10,7 @@
 #include <slurm/spank.h>
 #include <stdlib.h>
 
+#include "client.h"
 #include "step.h"
 
 #define HOOK __attribute__((visibility("default")))
@@ -28,6 +30,17 @@ HOOK int slurm_spank_init(spank_t sp, int count, char *words[])
 	if (spank_context() == S_CTX_LOCAL || spank_context() == S_CTX_ALLOCATOR)
 		unsetenv("SLURM_CONTAINER");
 	return ESPANK_SUCCESS;
+}
+
+/* In the clients, after their options: the only hook that may fail, since nothing has been submitted yet. */
+HOOK int slurm_spank_init_post_opt(spank_t sp, int count, char *words[])
+{
+	(void)sp;
+	(void)count;
+	(void)words;
+	if (spank_context() != S_CTX_ALLOCATOR)
+		return ESPANK_SUCCESS;
+	return client_check() < 0 ? ESPANK_ERROR : ESPANK_SUCCESS;
 }
 
 HOOK int slurm_spank_user_init(spank_t sp, int count, char *words[])

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -27,11 +28,14 @@ static int trust_check(int fd, mode_t kind, const char *path, struct socker_erro
 static int trust_step(int dir, const char *name, int flags, mode_t kind, const char *path, struct socker_error *err)
 {
 	autofd fd = openat(dir, name, flags | O_NOFOLLOW | O_CLOEXEC);
+	struct stat status;
 
 	if (fd < 0) {
 		int cause = errno;
+		/* with O_DIRECTORY a symlink is "not a directory" */
+		bool link = fstatat(dir, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(status.st_mode);
 
-		socker_fail(err, "%s: %s", path, cause == ELOOP ? "is a symlink" : strerror(cause));
+		socker_fail(err, "%s: %s", path, link ? "is a symlink" : strerror(cause));
 		errno = cause;
 		return -1;
 	}

@@ -180,9 +180,9 @@ class FakeEngine:
         self._fail(f"remove {target}")
         self.removed.append((target, mark))
 
-    def list_ours(self, token: str, node: str) -> tuple[Found, ...]:
+    def list_ours(self, token: str) -> tuple[Found, ...]:
         self._fail("list")
-        assert (token, node) == (TOKEN, "n1")
+        assert token == TOKEN
         return self.found
 
 

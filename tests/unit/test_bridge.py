@@ -301,7 +301,7 @@ def test_sweep_of_all_removes_what_has_no_record(
     opened(header, docker)
     value = header.close(item(job=1, name="socker-1"), sweep=wire.SWEEP_ALL, docker=docker.path.encode())
     assert bridge.sweep_node(header.ffi, value) == wire.POLICY_DONE
-    assert (value.items[0].keep, header.text(value.message)) == (0, "")
+    assert (value.items[0].keep, header.text(value.message)) == (1, "")
     assert docker.containers == {}
 
 

@@ -258,18 +258,21 @@ def test_remove_that_docker_refuses_is_one_line(docker: Daemon) -> None:
         engine(docker).remove(started.id, make_mark())
 
 
-def test_list_ours_finds_by_token_and_node(docker: Daemon) -> None:
+def test_list_ours_finds_by_token(docker: Daemon) -> None:
     ours = engine(docker).open(SPEC)
-    engine(docker).open(make_spec(make_request(node="n2", name="socker-n2"), make_image()))
+    other = engine(docker).open(make_spec(make_request(node="n2", name="socker-n2"), make_image()))
     engine(docker).open(make_spec(make_request(token="8" * 32, name="socker-8"), make_image()))
-    assert engine(docker).list_ours(TOKEN, "n1") == (Found(id=ours.id, name=SPEC.mark.name, job=4711),)
+    assert engine(docker).list_ours(TOKEN) == (
+        Found(id=ours.id, name=SPEC.mark.name, node="n1", job=4711),
+        Found(id=other.id, name="socker-n2", node="n2", job=4711),
+    )
 
 
-@pytest.mark.parametrize("change", [{"io.socker.job": "47x"}, {"io.socker.job": "²"}, {"io.socker.name": None}])
+@pytest.mark.parametrize("change", [{"io.socker.job": "47x"}, {"io.socker.job": "²"}, {"io.socker.name": None}, {"io.socker.node": None}])
 def test_list_ours_leaves_out_what_has_not_our_other_labels(docker: Daemon, change: dict[str, Any]) -> None:
     started = engine(docker).open(SPEC)
     docker.containers[started.id]["Config"]["Labels"].update(change)
-    assert engine(docker).list_ours(TOKEN, "n1") == ()
+    assert engine(docker).list_ours(TOKEN) == ()
 
 
 def test_engine_without_docker_is_unreachable(short_path: Path) -> None:
@@ -278,7 +281,7 @@ def test_engine_without_docker_is_unreachable(short_path: Path) -> None:
         lambda: nobody.resolve(parse("debian")),
         lambda: nobody.open(SPEC),
         lambda: nobody.remove("x", make_mark()),
-        lambda: nobody.list_ours(TOKEN, "n1"),
+        lambda: nobody.list_ours(TOKEN),
     ):
         with pytest.raises(EngineUnreachable, match="Docker does not answer on this node"):
             call()

@@ -259,16 +259,16 @@ def test_judge_without_slurm_says_that_all_live() -> None:
 
 
 FOUND = (
-    Found(id="a" * 64, name="socker-7", job=7),
-    Found(id="b" * 64, name="socker-8", job=8),
-    Found(id="d" * 64, name="socker-9", job=9),
+    Found(id="a" * 64, name="socker-7", node="n1", job=7),
+    Found(id="b" * 64, name="socker-8", node="n1", job=8),
+    Found(id="d" * 64, name="socker-9", node="n1", job=9),
 )
 
 
 def test_sweep_removes_what_has_no_record_and_no_live_job() -> None:
     engine, audit = FakeEngine(found=FOUND), FakeAudit()
     closed = sweep(closing((9, "socker-9", "")), engine, FakeJobs(8), audit)
-    assert closed == Closed(kept=(False,), message="")
+    assert closed == Closed(kept=(True,), message="")
     assert engine.removed == [("a" * 64, make_mark(job=7, uid=None, name="socker-7"))]
     expected = {"node": "n1", "job": 7, "container": "a" * 64, "removed": True, "reason": ""}
     assert audit.events == [("sweep", expected)]
@@ -297,14 +297,14 @@ def test_sweep_lists_before_it_asks_slurm() -> None:
     order: list[str] = []
 
     class Engine(FakeEngine):
-        def list_ours(self, token: str, node: str) -> tuple[Found, ...]:
+        def list_ours(self, token: str) -> tuple[Found, ...]:
             order.append("list")
-            return super().list_ours(token, node)
+            return super().list_ours(token)
 
     class Jobs(FakeJobs):
         def live(self, node: str) -> frozenset[int]:
             order.append("ask")
             return super().live(node)
 
-    sweep(closing(), Engine(), Jobs(), FakeAudit())
+    sweep(closing(), Engine(found=FOUND), Jobs(), FakeAudit())
     assert order == ["list", "ask"]

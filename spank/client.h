@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the plugin checks in sbatch and salloc, as the submitting user, before anything is submitted. */
+#ifndef SOCKER_CLIENT_H
+#define SOCKER_CLIENT_H
+
+/*
+ * -1, after a line to the user, when the command asks for a container in a way that would not reach the node: with
+ * --export-file sbatch sends the file's variables only, so SLURM_CONTAINER is lost and the script would run on the
+ * host. Seen on the command line; a job_submit plugin covers scripts that say it themselves (slurm/job_submit.lua).
+ */
+int client_check(void);
+
+#endif
