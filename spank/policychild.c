@@ -128,12 +128,18 @@ static int wait_for_end(pid_t child, uint32_t deadline_ms, int cancel, int *stat
 			   deadline_ms / 1000);
 }
 
+/* The program, and with it the place that its Python code comes from: both only root may change. */
 static int open_program(const char *libdir, struct socker_error *err)
 {
 	char path[SOCKER_PATH_SIZE];
+	autofd packages = -1;
 
-	if (snprintf(path, sizeof(path), "%s/socker-policy", libdir) >= (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s/venv/lib", libdir) >= (int)sizeof(path))
 		return socker_fail(err, "%s: path too long", libdir);
+	packages = trust_open_dir(path, err);
+	if (packages < 0)
+		return -1;
+	snprintf(path, sizeof(path), "%s/socker-policy", libdir);
 	return trust_open_file(path, err);
 }
 

@@ -24,7 +24,9 @@ Result = subprocess.CompletedProcess[str]
 
 @functools.cache
 def _environment(name: str) -> tuple[str, ...]:
-    exports = subprocess.run([str(DEVCLUSTER), "env", "--name", name], capture_output=True, text=True, check=True).stdout
+    exports = subprocess.run(
+        [str(DEVCLUSTER), "env", "--name", name], capture_output=True, text=True, check=True
+    ).stdout
     return tuple(word for word in shlex.split(exports) if word != "export")
 
 
@@ -264,7 +266,7 @@ class Cluster:
             path.write_text(before)
 
     @contextlib.contextmanager
-    def installation(self, change: Callable[[Path], None]) -> Iterator[Path]:
+    def installation(self, change: Callable[[Path], object]) -> Iterator[Path]:
         """A copy of lib/socker that the test changes, in use for as long as it lasts."""
         copy = self.base / f"broken-{time.monotonic_ns()}"
         subprocess.run(["/bin/cp", "-a", str(self.prefix / "lib/socker"), str(copy)], check=True)

@@ -268,7 +268,9 @@ def test_list_ours_finds_by_token(docker: Daemon) -> None:
     )
 
 
-@pytest.mark.parametrize("change", [{"io.socker.job": "47x"}, {"io.socker.job": "²"}, {"io.socker.name": None}, {"io.socker.node": None}])
+@pytest.mark.parametrize(
+    "change", [{"io.socker.job": "47x"}, {"io.socker.job": "²"}, {"io.socker.name": None}, {"io.socker.node": None}]
+)
 def test_list_ours_leaves_out_what_has_not_our_other_labels(docker: Daemon, change: dict[str, Any]) -> None:
     started = engine(docker).open(SPEC)
     docker.containers[started.id]["Config"]["Labels"].update(change)
