@@ -44,27 +44,37 @@ static int inherit_cpuset(int job, int own, const char *name)
 	return write_text(own, name, text);
 }
 
+/* Makes our directory in the job's and moves pid into it. */
+static int make_and_enter(int job, int pid)
+{
+	char number[16];
+	autofd own = -1;
+
+	snprintf(number, sizeof(number), "%d", pid);
+	if (mkdirat(job, "socker", 0755) < 0 && errno != EEXIST)
+		return -1;
+	own = openat(job, "socker", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (own < 0 || inherit_cpuset(job, own, "cpuset.cpus") < 0 || inherit_cpuset(job, own, "cpuset.mems") < 0)
+		return -1;
+	return write_text(own, "cgroup.procs", number);
+}
+
 static int place_in(struct socker_record *record, const char *job_path, int pid, struct socker_error *err)
 {
 	char path[1600];
-	char number[16];
 	autofd job = open(job_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	autofd own = -1;
+	int entered = -1;
 
 	snprintf(path, sizeof(path), "%s/socker", job_path);
-	snprintf(number, sizeof(number), "%d", pid);
-	if (job < 0 || (mkdirat(job, "socker", 0755) < 0 && errno != EEXIST))
-		return socker_fail(err, "cgroup %s: %m", path);
 	if (record->cgroup_count == RECORD_CGROUPS_MAX)
 		return socker_fail(err, "more cgroup hierarchies than %d", RECORD_CGROUPS_MAX);
 	record->cgroups[record->cgroup_count] = record_add_text(record, path);
 	if (!record->cgroups[record->cgroup_count++])
 		return socker_fail(err, "the record is full");
-	own = openat(job, "socker", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (own < 0 || inherit_cpuset(job, own, "cpuset.cpus") < 0 || inherit_cpuset(job, own, "cpuset.mems") < 0 ||
-	    write_text(own, "cgroup.procs", number) < 0)
-		return socker_fail(err, "the hold process cannot be put into cgroup %s: %m", path);
-	return 0;
+	/* a sweep may remove it while it is empty */
+	for (int attempt = 0; job >= 0 && entered < 0 && attempt < 3; attempt++)
+		entered = make_and_enter(job, pid);
+	return entered < 0 ? socker_fail(err, "the hold process cannot be put into cgroup %s: %m", path) : 0;
 }
 
 /* The job's path, which is the same in every hierarchy; slurmstepd's own processes are below it in some of them. */
@@ -165,15 +175,13 @@ static void sweep_pattern(const char *point, const char *pattern)
 {
 	char full[1024];
 	glob_t found = {0};
-	struct stat status;
 
 	snprintf(full, sizeof(full), "%s/%s", point, pattern);
 	if (glob(full, GLOB_NOSORT, NULL, &found) != 0)
 		return;
 	for (size_t i = 0; i < found.gl_pathc; i++) {
-		/* a younger one may be an opener's that has not moved its hold process yet */
-		if (stat(found.gl_pathv[i], &status) == 0 && status.st_ctime + 1 < time(NULL) &&
-		    !has_processes(found.gl_pathv[i]))
+		/* one that an opener has just made may go, too: place_in makes it again */
+		if (!has_processes(found.gl_pathv[i]))
 			remove_upwards(found.gl_pathv[i]);
 	}
 	globfree(&found);

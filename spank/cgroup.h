@@ -23,7 +23,7 @@ int cgroup_place(struct socker_record *record, int pid, struct socker_error *err
 /* Removes the record's directories and those of the job and user above them that are empty now; waits up to 1 s. */
 void cgroup_remove(const struct socker_record *record);
 
-/* Removes directories of ours that are empty and older than a second, in every job: for a sweep, without a record. */
+/* Removes directories of ours that are empty, in every job: for a sweep, without a record. */
 void cgroup_sweep(void);
 
 #endif

@@ -40,7 +40,8 @@ HOOK int slurm_spank_init_post_opt(spank_t sp, int count, char *words[])
 	(void)words;
 	if (spank_context() != S_CTX_ALLOCATOR)
 		return ESPANK_SUCCESS;
-	return client_check() < 0 ? ESPANK_ERROR : ESPANK_SUCCESS;
+	/* Slurm 22.05 takes a positive result, as ESPANK_ERROR is, for success */
+	return client_check();
 }
 
 HOOK int slurm_spank_user_init(spank_t sp, int count, char *words[])

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -157,21 +159,51 @@ def test_a_variable_that_is_exported_by_name_asks_for_a_container(cluster: Clust
     assert_step_refused(done, ABSENT.format("nosuch:1"))
 
 
-@pytest.mark.parametrize("option", ["--export-file=", "--export-f="])
-def test_a_file_of_variables_takes_no_container_from_a_batch_job(cluster: Cluster, option: str) -> None:
-    """With --export-file sbatch sends the file's variables and none of its own, also not SLURM_CONTAINER."""
-    with marker() as ran:
-        variables = ran.with_suffix(".env")
-        variables.write_bytes(b"PATH=/usr/bin:/bin\0")
-        variables.chmod(0o644)
-        sent = ("sbatch", f"{option}{variables}", f"--wrap=touch {ran}")
-        refused = cluster.run(*sent, f"--container={IMAGE}")
-        plain = cluster.run(*sent, "--output=/dev/null", "--wait")
-        assert (refused.returncode, refused.stdout) == (1, "")
-        assert "socker: --container does not work together with --export-file" in refused.stderr
-        assert plain.returncode == 0, plain.stderr
-        assert ran.exists()
-        variables.unlink()
+@pytest.fixture
+def variables() -> Iterator[Path]:
+    """A file for --export-file: with it sbatch sends its variables and none of Slurm's, also not SLURM_CONTAINER."""
+    path = Path(f"/home/alice/variables-{time.monotonic_ns()}")
+    path.write_bytes(b"PATH=/usr/bin:/bin\0")
+    path.chmod(0o644)
+    yield path
+    path.unlink()
+
+
+@pytest.mark.parametrize("option", ["--export-file={}", "--export-file {}", "--export-f={}"])
+def test_a_file_of_variables_is_refused_beside_a_container(cluster: Cluster, variables: Path, option: str) -> None:
+    words = (f"--container={IMAGE}", *option.format(variables).split(), "--wrap=true")
+    sent = cluster.run("sbatch", *words)
+    assert (sent.returncode, sent.stdout) == (1, ""), sent
+    said = (
+        "sbatch: error: socker: --container does not work together with --export-file, which sends no variable of "
+        "Slurm's; use --export=NAME=VALUE,..."
+    )
+    assert sent.stderr.splitlines()[0] == said
+    # without a container it is Slurm's own affair
+    alone = cluster.sbatch("#!/bin/sh\necho plain\n", f"--export-file={variables}")
+    assert (alone.state, alone.output) == ("COMPLETED", "plain\n")
+
+
+def test_a_file_of_variables_in_a_script_takes_no_container_from_it(cluster: Cluster, variables: Path) -> None:
+    script = f"#!/bin/sh\n#SBATCH --container={IMAGE}\n#SBATCH --export-file={variables}\n{HOST_OR_IMAGE[-1]}\n"
+    try:
+        job = cluster.sbatch(script)
+    except AssertionError as refused:
+        assert "--export-file" in str(refused)
+        return
+    assert "host" not in job.output, job
+
+
+def test_words_for_the_script_are_no_options(cluster: Cluster, variables: Path) -> None:
+    script = variables.with_suffix(".sh")
+    script.write_text('#!/bin/sh\necho "$@"\n')
+    out = variables.with_suffix(".out")
+    words = ("--wait", f"--container={IMAGE}", f"--output={out}", str(script), "--export-file=mine")
+    sent = cluster.run("sbatch", *words)
+    script.unlink()
+    assert sent.returncode == 0, sent
+    assert out.read_text() == "--export-file=mine\n"
+    out.unlink()
 
 
 def test_a_command_in_the_container_cannot_unset_it(cluster: Cluster) -> None:

@@ -132,8 +132,9 @@ def test_accounts_and_variables_of_the_image_do_not_reach_slurm_or_who_the_user_
         parent = int(step.stdout.readline())
         around = Path(f"/proc/{parent}/environ").read_bytes()
         assert Path(f"/proc/{parent}/comm").read_text() == "slurmstepd\n"
-        out, err = step.communicate(timeout=20)
-    assert step.returncode == 0, err
+        assert step.stderr
+        out, err = step.stdout.read(), step.stderr.read()
+        assert step.wait(timeout=20) == 0, err
     uid, groups, *lines = out.splitlines()[:-1]
     assert uid == str(pwd.getpwnam("alice").pw_uid)
     assert "0" not in groups.split()
