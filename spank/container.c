@@ -128,12 +128,12 @@ static int read_facts(struct record_hold *hold, int proc, struct socker_error *e
  */
 static int read_facts_of_hold(struct record_hold *hold, int proc, const struct stat *binary, struct socker_error *err)
 {
-	for (int attempt = 0; attempt < 500; attempt++) {
+	for (int attempt = 0; attempt < 5000; attempt++) {
 		if (read_facts(hold, proc, err) < 0)
 			return -1;
 		if (hold->exe_dev == binary->st_dev && hold->exe_inode == binary->st_ino)
 			return 0;
-		nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+		nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
 	}
 	return socker_fail(err, "hold process: pid %d is another program", hold->pid);
 }
