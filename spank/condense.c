@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { LEAVES_MAX = 2048, RETURNS_MAX = 16, WORD_NUMBER = 0, WORD_ARCH = 1, DEPTH_MAX = 64 };
+enum { LEAVES_MAX = 2048, EVALUATIONS_MAX = 65536, RETURNS_MAX = 16, WORD_NUMBER = 0, WORD_ARCH = 1, DEPTH_MAX = 64 };
 
 #if defined(__x86_64__)
 static const uint32_t architectures[] = {AUDIT_ARCH_X86_64, AUDIT_ARCH_I386};
@@ -33,6 +33,7 @@ struct builder {
 	int used;
 	int returns[RETURNS_MAX]; /* places of the RET instructions, to share them */
 	int return_count;
+	int evaluations; /* a bit test on the number can divide it into billions of intervals */
 	bool failed;
 	bool arch_is_known; /* false: an architecture that the filter does not name */
 	uint32_t arch;
@@ -208,6 +209,8 @@ static uint32_t evaluate_from(struct builder *builder, uint32_t low)
 	uint32_t high = UINT32_MAX;
 	uint32_t pc = 0;
 
+	if (++builder->evaluations > EVALUATIONS_MAX)
+		fail(builder);
 	while (!builder->failed && pc < builder->in_count) {
 		const struct sock_filter *at = &builder->in[pc];
 

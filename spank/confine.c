@@ -114,23 +114,27 @@ static int verify_ids(const struct socker_request *request, struct socker_error 
 	return 0;
 }
 
+static bool has_group(const uint32_t *groups, uint32_t count, uint32_t group)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (groups[i] == group)
+			return true;
+	}
+	return false;
+}
+
+/* The same set of groups; the kernel sorts its list, and either may have one twice. */
 static int verify_groups(const struct socker_request *request, struct socker_error *err)
 {
 	gid_t groups[SOCKER_GROUPS_MAX];
 	int count = getgroups(SOCKER_GROUPS_MAX, groups);
+	bool same = count >= 0;
 
-	if (count < 0 || (uint32_t)count != request->group_count)
-		return socker_fail(err, "the task has other groups than the job");
-	for (uint32_t i = 0; i < request->group_count; i++) {
-		int at = 0;
-
-		/* the kernel keeps the list sorted, the job's need not be */
-		while (at < count && groups[at] != request->groups[i])
-			at++;
-		if (at == count)
-			return socker_fail(err, "the task has other groups than the job");
-	}
-	return 0;
+	for (int i = 0; same && i < count; i++)
+		same = has_group(request->groups, request->group_count, groups[i]);
+	for (uint32_t i = 0; same && i < request->group_count; i++)
+		same = has_group(groups, (uint32_t)count, request->groups[i]);
+	return same ? 0 : socker_fail(err, "the task has other groups than the job");
 }
 
 int confine_verify(const struct socker_request *request, struct socker_error *err)

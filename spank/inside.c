@@ -35,25 +35,56 @@ static unsigned long fs_type(int fd)
 	return fstatfs(fd, &fs) < 0 ? 0 : (unsigned long)fs.f_type;
 }
 
+/*
+ * File systems of the host, by device number: read before the container is entered, so that a tmpfs which covers a
+ * volume of the image is told from one that the host lent.
+ */
+struct host_devices {
+	uint32_t count;
+	dev_t list[512];
+};
+
+static void read_host_devices(struct host_devices *host)
+{
+	char line[4096];
+	autofclose FILE *mounts = fopen("/proc/self/mountinfo", "re");
+
+	host->count = 0;
+	while (mounts && host->count < 512 && fgets(line, sizeof(line), mounts)) {
+		unsigned int major_number;
+		unsigned int minor_number;
+
+		if (strstr(line, " - tmpfs ") && sscanf(line, "%*s %*s %u:%u", &major_number, &minor_number) == 2)
+			host->list[host->count++] = makedev(major_number, minor_number);
+	}
+}
+
 /* In the image's own layer, or on a tmpfs that covers one of its volumes: not on what the host lent. */
-static bool is_containers_own(int root, int fd)
+static bool is_containers_own(const struct host_devices *host, int root, int fd)
 {
 	struct statx of_root;
 	struct statx of_fd;
+	struct stat status;
 
 	if (statx(root, "", AT_EMPTY_PATH, STATX_MNT_ID, &of_root) < 0 ||
-	    statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &of_fd) < 0)
+	    statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &of_fd) < 0 || fstat(fd, &status) < 0)
 		return false;
-	return of_root.stx_mnt_id == of_fd.stx_mnt_id || fs_type(fd) == TMPFS_MAGIC;
+	if (of_root.stx_mnt_id == of_fd.stx_mnt_id)
+		return true;
+	for (uint32_t i = 0; i < host->count; i++) {
+		if (host->list[i] == status.st_dev)
+			return false;
+	}
+	return host->count < 512 && fs_type(fd) == TMPFS_MAGIC;
 }
 
-static int make_entry(int root, const char *parent, const char *name, bool directory)
+static int make_entry(const struct host_devices *host, int root, const char *parent, const char *name, bool directory)
 {
 	autofd dir = open_below(root, parent);
 
 	if (dir < 0)
 		return -1;
-	if (!is_containers_own(root, dir)) {
+	if (!is_containers_own(host, root, dir)) {
 		errno = EPERM;
 		return -1;
 	}
@@ -63,7 +94,7 @@ static int make_entry(int root, const char *parent, const char *name, bool direc
 }
 
 /* Opens target below root, making what is missing of it. Returns -1 and errno. */
-static int open_target(int root, const char *target, bool file)
+static int open_target(const struct host_devices *host, int root, const char *target, bool file)
 {
 	char path[SOCKER_PATH_SIZE];
 	int fd = open_below(root, target);
@@ -80,7 +111,8 @@ static int open_target(int root, const char *target, bool file)
 			*slash = '\0';
 		present = open_below(root, path);
 		name[-1] = '\0';
-		if (present < 0 && (errno != ENOENT || make_entry(root, path[0] ? path : "/", name, slash || !file)))
+		if (present < 0 &&
+		    (errno != ENOENT || make_entry(host, root, path[0] ? path : "/", name, slash || !file)))
 			return -1;
 		name[-1] = '/';
 		if (slash)
@@ -89,31 +121,33 @@ static int open_target(int root, const char *target, bool file)
 	return open_below(root, target);
 }
 
-static int attach_here(int tree, const char *target, bool file)
+static int attach_here(const struct host_devices *host, int tree, const char *target, bool file)
 {
 	autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	autofd fd = root < 0 ? -1 : open_target(root, target, file);
+	autofd fd = root < 0 ? -1 : open_target(host, root, target, file);
 	struct stat status;
 
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return errno;
 	if (S_ISDIR(status.st_mode) == file || S_ISLNK(status.st_mode))
 		return file ? EISDIR : ENOTDIR;
-	if (!is_containers_own(root, fd))
+	if (!is_containers_own(host, root, fd))
 		return EPERM;
 	return move_mount_raw(tree, fd) < 0 ? errno : 0;
 }
 
 int inside_attach(int mnt, int tree, const char *target, int file)
 {
+	struct host_devices host;
 	int status = 0;
 	pid_t child = fork();
 
 	if (child == 0) {
+		read_host_devices(&host);
 		umask(022);
 		if (setns(mnt, CLONE_NEWNS) < 0)
 			_exit(errno);
-		_exit(attach_here(tree, target, file != 0));
+		_exit(attach_here(&host, tree, target, file != 0));
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
 		return ECHILD;

@@ -25,7 +25,7 @@ static bool path_is_plain(const char *path)
 
 static bool is_hex(const char *text, size_t length)
 {
-	return strspn(text, "0123456789abcdef") == length && text[length] == '\0';
+	return text[length] == '\0' && strspn(text, "0123456789abcdef") == length;
 }
 
 static bool variable_is_free(const char *variable)
