@@ -213,9 +213,15 @@ void container_kill(const struct record_hold *hold)
 	struct socker_error gone = {0};
 	autoclosedir DIR *proc = NULL;
 	struct dirent *entry;
+	struct stat own;
 
 	if (container_attach(&container, hold, &gone) < 0)
 		return;
+	/* container_identify has refused such a hold process; but what follows must never be about the host */
+	if (stat("/proc/self/ns/mnt", &own) < 0 || own.st_ino == hold->mnt_inode) {
+		container_release(&container);
+		return;
+	}
 	proc = opendir("/proc");
 	while (proc && (entry = readdir(proc))) {
 		int pid = atoi(entry->d_name);

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""client.c: a submission whose wish for a container would be lost on its way is refused before it is made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .driver import ffi, in_child, lib, messages
+
+REASON = (
+    "error: socker: --container does not work together with --export-file, which sends no variable of Slurm's; "
+    "use --export=NAME=VALUE,..."
+)
+
+
+class Client:
+    """A client command, by its command line."""
+
+    def __init__(self, trusted: Path) -> None:
+        self.file = trusted / "cmdline"
+
+    def check(self, arguments: list[str], *, context: str = "S_CTX_ALLOCATOR", container: str | None = "debian") -> Any:
+        """What the hook returns in it."""
+        lib.fake_context(getattr(lib, context))
+        self.file.write_bytes(b"".join(os.fsencode(word) + b"\0" for word in ["sbatch", *arguments]))
+
+        def client() -> int:
+            os.environ.pop("SLURM_CONTAINER", None)
+            if container is not None:
+                os.environ["SLURM_CONTAINER"] = container
+            assert lib.shim_private_mounts() == 0
+            assert lib.shim_mount(os.fsencode(self.file), b"/proc/self/cmdline", b"", 4096) == 0  # BIND
+            return int(lib.slurm_spank_init_post_opt(lib.fake_handle(), 0, ffi.NULL))
+
+        return in_child(client)
+
+
+@pytest.fixture
+def client(trusted: Path) -> Client:
+    return Client(trusted)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--export-file=x"], ["--export-file", "x"], ["--export-f=x"], ["--export-fil", "3"], ["-n", "1", "--export-file=x"]],
+)  # fmt: skip
+def test_client_with_a_container_and_an_export_file_fails(client: Client, arguments: list[str]) -> None:
+    assert client.check(["--container=debian", *arguments, "job.sh"]) == -1
+    assert messages() == [REASON]
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--export=ALL"], ["--export", "A=1"], ["--export-filed=x"], ["--export-x"], ["-export-file=x"]]
+)
+def test_client_with_a_container_alone_succeeds(client: Client, arguments: list[str]) -> None:
+    assert client.check(["--container=debian", *arguments, "job.sh"]) == 0
+    assert messages() == []
+
+
+def test_client_with_an_export_file_alone_succeeds(client: Client) -> None:
+    assert client.check(["--export-file=x"], container=None) == 0
+
+
+@pytest.mark.parametrize("context", ["S_CTX_LOCAL", "S_CTX_REMOTE", "S_CTX_SLURMD", "S_CTX_JOB_SCRIPT"])
+def test_client_check_is_for_sbatch_and_salloc_only(client: Client, context: str) -> None:
+    assert client.check(["--export-file=x"], context=context) == 0
+    assert messages() == []

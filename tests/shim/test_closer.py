@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""closer.c: the end of containers; what is not known to be gone keeps its record (T40, T45)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .driver import JOB, NODE, Child, Container, done, ffi, in_child, key_of, lib, new_record, new_request, runs
+from .test_opener import NOBODY, Node, use_libdir
+
+
+@pytest.fixture
+def node(trusted: Path) -> Node:
+    return Node(trusted)
+
+
+def put(node: Node, record: Any) -> None:
+    """Writes the record, as an opener did."""
+    request = record.request
+    job_dir = done(lib.record_open_dir, os.fsencode(node.state), ffi.string(request.node), request.job, 1)
+    done(lib.record_write, job_dir, key_of(ffi.addressof(request)), record)
+    os.close(done(lib.record_lock, job_dir, key_of(ffi.addressof(request)), 1, -1))
+    os.close(job_dir)
+
+
+def call(node: Node, function: Callable[[Any, Any], int], *, leaks: bool = False) -> str:
+    """The reason of its failure, empty where it succeeded."""
+
+    def closer() -> str:
+        use_libdir()
+        err = ffi.new("struct socker_error *")
+        result = function(node.config(), err)
+        reason = bytes(ffi.string(err.text)).decode()
+        assert bool(reason) is (result < 0)
+        return reason
+
+    return str(in_child(closer, leaks=leaks))
+
+
+def close_job(node: Node, *, leaks: bool = False) -> str:
+    return call(node, lambda config, err: lib.closer_close_job(config, NODE, JOB, err), leaks=leaks)
+
+
+def sweep(node: Node, *, dry_run: bool = False, leaks: bool = False) -> str:
+    return call(node, lambda config, err: lib.closer_sweep(config, dry_run, err), leaks=leaks)
+
+
+def test_close_of_a_job_removes_container_records_and_directory(node: Node, start: Callable[..., Container]) -> None:
+    container = start(uid=NOBODY, gid=NOBODY)
+    record = new_record()
+    record.hold = container.identify(uid=NOBODY, gid=NOBODY)[0]
+    put(node, record)
+    put(node, new_record(lib.RECORD_INTENT, new_request(reference=b"other")))
+    assert close_job(node, leaks=True) == ""
+    assert not runs(container.pid)
+    assert not node.job.exists()
+
+
+def test_close_of_a_job_without_records_asks_nobody(node: Node) -> None:
+    node.kept.unlink()
+    assert close_job(node) == ""
+
+
+def test_close_of_what_docker_keeps_keeps_the_record_and_says_so(node: Node) -> None:
+    put(node, new_record())
+    node.kept.write_text("1")
+    assert close_job(node) == "Docker keeps it"
+    assert key_of(new_request()).decode() in node.files()
+
+
+def test_close_of_two_of_which_one_is_kept_removes_the_other(node: Node) -> None:
+    put(node, new_record())
+    put(node, new_record(request=new_request(reference=b"other")))
+    node.kept.write_text("10")
+    assert close_job(node) == "Docker keeps it"
+    assert len([name for name in node.files() if not name.endswith(".lock")]) == 1
+    node.kept.write_text("0")
+    assert close_job(node) == ""
+    assert not node.job.exists()
+
+
+def test_close_whose_policy_engine_fails_keeps_the_record(node: Node) -> None:
+    put(node, new_record())
+    node.kept.unlink()
+    assert close_job(node) == "the policy engine failed on this node (exit 5); tell your administrator"
+    assert key_of(new_request()).decode() in node.files()
+
+
+def test_close_of_a_record_that_is_none_removes_the_file(node: Node) -> None:
+    put(node, new_record())
+    path = node.job / key_of(new_request()).decode()
+    path.write_text("of another version")
+    assert close_job(node) == ""
+    assert not node.job.exists()
+
+
+def test_close_of_a_lock_without_a_record_removes_it(node: Node) -> None:
+    put(node, new_record())
+    (node.job / key_of(new_request()).decode()).unlink()
+    assert close_job(node) == ""
+    assert not node.job.exists()
+
+
+def test_close_does_not_kill_a_process_that_has_the_number_now(node: Node, container: Container) -> None:
+    record = new_record()
+    record.hold = container.identify()[0]
+    record.hold.start -= 1
+    put(node, record)
+    assert close_job(node) == ""
+    assert runs(container.pid)
+
+
+def test_close_of_what_an_opener_still_holds_leaves_it(node: Node) -> None:
+    put(node, new_record())
+    job_dir = done(lib.record_open_dir, os.fsencode(node.state), NODE, JOB, 0)
+    lock = done(lib.record_lock, job_dir, key_of(new_request()), 1, -1)
+    assert close_job(node) == "another step has been opening the container for 2 s; try again later"
+    assert key_of(new_request()).decode() in node.files()
+    os.close(lock)
+    os.close(job_dir)
+
+
+def test_close_key_removes_that_record_only(node: Node) -> None:
+    other = new_request(reference=b"other")
+    put(node, new_record())
+    put(node, new_record(request=other))
+    job_dir = done(lib.record_open_dir, os.fsencode(node.state), NODE, JOB, 0)
+    key = key_of(new_request())
+    assert call(node, lambda config, err: lib.closer_close_key(config, job_dir, key, err)) == ""
+    os.close(job_dir)
+    assert node.files() == [key_of(other).decode(), f"{key_of(other).decode()}.lock"]
+
+
+def test_close_of_a_state_that_is_not_trusted_is_refused(node: Node) -> None:
+    put(node, new_record())
+    node.state.chmod(0o777)
+    assert close_job(node) == f"{node.state}: others than root can write it"
+
+
+# The sweep
+
+
+def test_sweep_closes_the_jobs_that_are_dead_and_no_other(node: Node) -> None:
+    put(node, new_record())
+    put(node, new_record(request=new_request(job=JOB + 1)))
+    live = next(path.name for path in os.scandir(node.state / NODE.decode()))
+    node.kept.write_text("10")
+    # the fake tells of the first that is listed that it lives, and says so as what could not be removed
+    assert sweep(node) == "Docker keeps it"
+    assert os.listdir(node.state / NODE.decode()) == [live]
+
+
+def test_sweep_of_dead_jobs_removes_all(node: Node) -> None:
+    put(node, new_record())
+    put(node, new_record(request=new_request(node=b"node2")))
+    assert sweep(node, leaks=True) == ""
+    assert not node.job.exists()
+    assert os.listdir(node.state / "node2") == []
+
+
+def test_sweep_that_is_dry_removes_nothing(node: Node) -> None:
+    put(node, new_record())
+    assert sweep(node, dry_run=True) == ""
+    assert key_of(new_request()).decode() in node.files()
+
+
+def test_sweep_without_an_answer_removes_nothing(node: Node) -> None:
+    put(node, new_record())
+    node.kept.unlink()
+    assert sweep(node) == "the policy engine failed on this node (exit 5); tell your administrator"
+    assert key_of(new_request()).decode() in node.files()
+
+
+def test_sweep_of_a_job_that_has_a_directory_and_no_record_removes_it(node: Node) -> None:
+    node.job.mkdir(parents=True)
+    for path in (node.state, node.job.parent, node.job):
+        path.chmod(0o700)
+    assert sweep(node) == ""
+    assert not node.job.exists()
+
+
+def test_sweep_passes_over_files_beside_the_nodes(node: Node) -> None:
+    put(node, new_record())
+    (node.state / "filter-0").write_text("")
+    assert sweep(node) == ""
+    assert (node.state / "filter-0").exists()
+
+
+def test_sweeps_at_the_same_time_do_not_fail_each_other(node: Node) -> None:
+    for number in range(8):
+        put(node, new_record(request=new_request(job=JOB + number)))
+    children = [Child(lambda: sweep(node)) for _ in range(3)]
+    assert [child.wait().said for child in children] == [""] * 3
+    assert os.listdir(node.state / NODE.decode()) == []

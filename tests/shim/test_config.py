@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""config.c: the words behind the plugin's path in plugstack.conf."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .driver import done, ffi, lib, refused, strings
+
+FIELDS = ("state", "token", "docker", "policy", "user", "hold_user", "slurm_conf")
+
+
+def parse(*words: str) -> dict[str, Any]:
+    config = ffi.new("struct socker_config *")
+    argv, _kept = strings(list(words))
+    done(lib.config_parse, config, len(words), argv)
+    values: dict[str, Any] = {name: ffi.string(getattr(config, name)).decode() for name in FIELDS}
+    return values | {"deadline": config.deadline}
+
+
+def refusal(*words: str) -> str:
+    argv, _kept = strings(list(words))
+    return refused(lib.config_parse, ffi.new("struct socker_config *"), len(words), argv)
+
+
+DEFAULTS = {
+    "state": "/run/socker",
+    "token": "/var/lib/socker/token",
+    "docker": "/run/docker.sock",
+    "policy": "/etc/socker/policy.yaml",
+    "user": "dockerroot",
+    "hold_user": "socker",
+    "slurm_conf": "",
+    "deadline": 60,
+}
+
+
+def test_config_without_words_has_the_defaults() -> None:
+    assert parse() == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("state", "/a"),
+        ("token", "/b"),
+        ("docker", "/c"),
+        ("policy", "/d"),
+        ("slurm_conf", "/e"),
+        ("user", "f"),
+        ("hold_user", "g"),
+    ],
+)
+def test_config_with_a_word_changes_that_value_only(word: str, value: str) -> None:
+    assert parse(f"{word}={value}") == DEFAULTS | {word: value}
+
+
+def test_config_with_a_word_twice_takes_the_last() -> None:
+    assert parse("user=a", "user=b")["user"] == "b"
+
+
+@pytest.mark.parametrize("word", ["state", "token", "docker", "policy", "slurm_conf"])
+@pytest.mark.parametrize("value", ["run/socker", "", "./x"])
+def test_config_with_a_relative_path_is_refused(word: str, value: str) -> None:
+    assert refusal(f"{word}={value}") == f"plugstack line: {word}={value}: give an absolute path"
+
+
+@pytest.mark.parametrize("word", ["stat=/a", "state", "State=/a", "", "=", " state=/a", "deadline", "states=/a"])
+def test_config_with_an_unknown_word_is_refused(word: str) -> None:
+    assert refusal("user=x", word) == f"plugstack line: unknown word '{word}'"
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("1", 1), ("3600", 3600), ("007", 7)])
+def test_config_with_a_deadline_within_bounds_takes_it(value: str, seconds: int) -> None:
+    assert parse(f"deadline={value}") == DEFAULTS | {"deadline": seconds}
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "3601", "-1", "+1", " 1", "1s", "", "1.5", "0x10", "18446744073709551617", "4294967297"]
+)
+def test_config_with_a_deadline_out_of_bounds_is_refused(value: str) -> None:
+    assert refusal(f"deadline={value}") == f"plugstack line: deadline={value}: give 1 to 3600 seconds"

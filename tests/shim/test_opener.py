@@ -1,0 +1,413 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+opener.c and opener_main.c: from a request to a container that tasks may join. The policy engine is a fake whose answer is
+in a file; the container is one that the test has started as Docker would.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .driver import (
+    GROUP,
+    JOB,
+    NODE,
+    REFERENCE,
+    STAGE,
+    USER,
+    Child,
+    Container,
+    done,
+    eventually,
+    ffi,
+    in_child,
+    key_of,
+    lib,
+    messages,
+    new_config,
+    new_request,
+    refused,
+    runs,
+    strings,
+)
+from .test_plan import Draft
+
+HOLD_USER, POLICY_USER = "nobody", "daemon"
+NOBODY = 65534
+
+
+class Node:
+    """A node's directories, and what its policy engine answers."""
+
+    def __init__(self, base: Path) -> None:
+        self.state = base / "state"
+        self.token = base / "token" / "token"
+        self.answer = base / "plan"
+        self.kept = base / "kept"
+        self.kept.write_text("0" * 64)
+
+    def words(self) -> list[str]:
+        return [
+            f"state={self.state}",
+            f"token={self.token}",
+            f"policy={self.answer}",
+            f"slurm_conf={self.kept}",
+            f"user={POLICY_USER}",
+            f"hold_user={HOLD_USER}",
+            "deadline=3",
+        ]
+
+    def config(self) -> Any:
+        argv, kept = strings(self.words())
+        config = new_config()
+        done(lib.config_parse, config, len(kept), argv)
+        self._alive = (argv, kept)
+        return config
+
+    def answers(self, plan: Any) -> None:
+        self.answer.write_bytes(bytes(ffi.buffer(plan)))
+
+    def open(self, *, leaks: bool = False, **fields: Any) -> str:
+        """Opens as the opener does; the reason of a refusal, empty where the container is open."""
+
+        def opener() -> str:
+            wait_for_cancel, _cancel = os.pipe()
+            os.dup2(wait_for_cancel, lib.OPENER_CANCEL)
+            use_libdir()
+            os.setgroups([])
+            err = ffi.new("struct socker_error *")
+            result = lib.opener_open(self.config(), new_request(**fields), err)
+            reason = bytes(ffi.string(err.text)).decode()
+            assert bool(reason) is (result < 0)
+            return reason
+
+        return str(in_child(opener, leaks=leaks))
+
+    @property
+    def job(self) -> Path:
+        return self.state / NODE.decode() / str(JOB)
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.job.iterdir()) if self.job.exists() else []
+
+    def record(self, **fields: Any) -> Any:
+        """A copy of the record on disk; None when there is none."""
+        path = self.job / key_of(new_request(**fields)).decode()
+        if not path.exists():
+            return None
+        record = ffi.new("struct socker_record *")
+        ffi.memmove(record, path.read_bytes(), ffi.sizeof("struct socker_record"))
+        return record
+
+
+def use_libdir(path: Path = STAGE) -> None:
+    ffi.memmove(lib.opener_libdir, os.fsencode(path) + b"\0", len(os.fsencode(path)) + 1)
+
+
+def places(record: Any) -> list[tuple[str, int, int]]:
+    return [
+        (ffi.string(record.text + place.path).decode(), place.error, place.planned)
+        for place in record.places[0 : record.place_count]
+    ]
+
+
+@pytest.fixture
+def node(trusted: Path) -> Node:
+    return Node(trusted)
+
+
+@pytest.fixture
+def docker(start: Callable[..., Container]) -> Container:
+    """The container that Docker would have started for the plan."""
+    return start(uid=NOBODY, gid=NOBODY)
+
+
+@pytest.fixture
+def home(trusted: Path) -> Path:
+    path = trusted / "home"
+    path.mkdir(mode=0o700)
+    os.chown(path, USER, GROUP)
+    (path / "mine").write_text("")
+    return path
+
+
+def granted(container: Container, **fields: Any) -> Draft:
+    return Draft(hold_pid=container.pid, **fields)
+
+
+def test_open_of_a_granted_request_leaves_a_container_to_join(node: Node, docker: Container, home: Path) -> None:
+    draft = granted(docker).mount(str(home).encode(), b"/home/u").variable(b"PATH=/image").workdir(b"/work")
+    node.answers(draft.plan)
+    assert node.open(leaks=True) == ""
+    record = node.record()
+    assert (record.state, record.hold.pid) == (lib.RECORD_OPEN, docker.pid)
+    assert (record.filter_count, record.env_count) == (2, 1)
+    assert ffi.string(record.text + record.env[0]) == b"PATH=/image"
+    assert ffi.string(record.text + record.workdir) == b"/work"
+    assert places(record) == [("/home/u", 0, 1)]
+    assert os.listdir(docker.root / "home" / "u") == ["mine"]
+    for mount in docker.mounts():
+        assert "nosuid" in mount.options
+
+
+def test_open_names_the_container_by_token_job_and_key(node: Node, docker: Container) -> None:
+    node.answers(granted(docker).plan)
+    assert node.open() == ""
+    request = node.record().request
+    token = node.token.read_text()
+    assert ffi.string(request.token).decode() == token
+    key = key_of(new_request()).decode()
+    assert ffi.string(request.name).decode() == f"socker-{token[:8]}-{JOB}-{key}"
+    assert (request.hold_uid, request.hold_gid, request.deadline_ms) == (NOBODY, NOBODY, 3000)
+    assert ffi.string(request.hold).decode() == str(STAGE / "hold")
+    assert ffi.string(request.reference) == REFERENCE
+    assert request.nonce != 0
+
+
+def test_open_again_asks_no_policy_engine(node: Node, docker: Container) -> None:
+    node.answers(granted(docker).plan)
+    assert node.open() == ""
+    before = bytes(ffi.buffer(node.record()))
+    node.answer.unlink()
+    assert node.open(step=9) == ""
+    assert bytes(ffi.buffer(node.record())) == before
+
+
+def test_open_again_from_another_directory_adds_it(node: Node, docker: Container, home: Path) -> None:
+    node.answers(granted(docker, flags=lib.SOCKER_PLAN_SUBMIT_DIR).plan)
+    assert node.open(cwd=b"/usr") == ""
+    node.answer.unlink()
+    assert node.open(cwd=os.fsencode(home)) == ""
+    assert places(node.record()) == [(str(home), 0, 0)]
+    assert os.listdir(docker.root / str(home).lstrip("/")) == ["mine"]
+
+
+def test_open_of_a_batch_step_adds_its_script_read_only(node: Node, docker: Container, home: Path) -> None:
+    node.answers(granted(docker).plan)
+    assert node.open(script=os.fsencode(home / "mine")) == ""
+    assert places(node.record()) == [(str(home / "mine"), 0, 0)]
+    inside = next(mount for mount in docker.mounts() if mount.point == str(home / "mine"))
+    assert "ro" in inside.options
+
+
+def test_open_where_a_directory_is_the_users_no_more_notes_it(node: Node, docker: Container, trusted: Path) -> None:
+    private = trusted / "private"
+    private.mkdir(mode=0o700)
+    node.answers(granted(docker).mount(str(private).encode(), b"/data").plan)
+    assert node.open() == ""
+    assert places(node.record()) == [("/data", errno.EACCES, 1)]
+
+
+def test_open_that_is_denied_says_why_and_leaves_no_record(node: Node) -> None:
+    node.answers(Draft(verdict=0, message=b"no rule allows this image").plan)
+    assert node.open() == "no rule allows this image"
+    assert node.record() is None
+
+
+def test_open_whose_policy_engine_fails_keeps_the_intent_for_the_epilog(node: Node) -> None:
+    assert node.open() == "the policy engine failed on this node (exit 5); tell your administrator"
+    record = node.record()
+    assert (record.state, record.hold.pid) == (lib.RECORD_INTENT, 0)
+    assert ffi.string(record.request.name).startswith(b"socker-")
+
+
+def test_open_with_a_plan_that_c_would_not_grant_is_refused_and_closed(node: Node, docker: Container) -> None:
+    node.answers(granted(docker, uid=0).plan)
+    assert node.open() == "the plan is for another job or user"
+    assert node.files() == [f"{key_of(new_request()).decode()}.lock"] or node.record() is None
+
+
+@pytest.mark.parametrize(
+    ("flaw", "reason"),
+    [
+        ("HOLD_NEW_PRIVILEGES", "hold process: no_new_privs is not set"),
+        ("HOLD_UNFILTERED", "Docker runs containers without a seccomp filter on this node"),
+        ("HOLD_BOUNDED", "hold process: CapBnd: is not empty"),
+        ("HOLD_HOST_MOUNTS", "hold process: has no mount namespace of its own"),
+    ],
+)
+def test_open_of_a_container_that_is_not_as_ordered_is_refused_and_closed(
+    node: Node, start: Callable[..., Container], flaw: str, reason: str
+) -> None:
+    container = start(uid=NOBODY, gid=NOBODY, flaws=getattr(lib, flaw))
+    node.answers(granted(container).plan)
+    assert node.open() == reason
+    assert node.record() is None
+
+
+def test_open_that_fails_late_ends_the_container(node: Node, docker: Container) -> None:
+    (docker.root / "dev" / "pts").rmdir()
+    node.answers(granted(docker).plan)
+    assert node.open().startswith("the container could not be given the host's /dev/pts")
+    assert not runs(docker.pid)
+    assert node.record() is None
+
+
+def test_open_that_fails_late_and_cannot_be_taken_back_keeps_the_record(node: Node, docker: Container) -> None:
+    (docker.root / "dev" / "pts").rmdir()
+    node.answers(granted(docker).plan)
+    node.kept.write_text("1" * 64)
+    assert node.open().startswith("the container could not be given the host's /dev/pts")
+    record = node.record()
+    assert (record.state, record.hold.pid, ffi.string(record.id)) == (lib.RECORD_INTENT, docker.pid, b"a1" * 32)
+
+
+def test_open_after_the_container_was_ended_asks_the_policy_engine_again(
+    node: Node, docker: Container, start: Callable[..., Container]
+) -> None:
+    node.answers(granted(docker).plan)
+    assert node.open() == ""
+    docker.end()
+    second = start(uid=NOBODY, gid=NOBODY)
+    node.answers(granted(second).plan)
+    assert node.open() == ""
+    assert node.record().hold.pid == second.pid
+
+
+def test_open_of_a_request_with_the_same_key_and_another_group_is_refused(node: Node, docker: Container) -> None:
+    node.answers(granted(docker).plan)
+    assert node.open() == ""
+    assert node.open(gid=GROUP + 1) == "two requests of this job have the same key; start one of them in another job"
+
+
+def test_open_waits_for_another_opener_of_the_key(node: Node, docker: Container) -> None:
+    node.answers(granted(docker).plan)
+    fd = done(lib.record_open_dir, os.fsencode(node.state), NODE, JOB, 1)
+    lock = done(lib.record_lock, fd, key_of(new_request()), 1, -1)
+    assert node.open() == "another step has been opening the container for 3 s; try again later"
+    os.close(lock)
+    assert node.open() == ""
+    os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("user", "reason"),
+    [
+        ("no-such-user", "the system user no-such-user does not exist on this node; tell your administrator"),
+        ("root", "the system user root does not exist on this node; tell your administrator"),
+    ],
+)
+def test_open_without_a_user_for_the_hold_process_is_refused(node: Node, user: str, reason: str) -> None:
+    node.words = lambda: [*Node.words(node), f"hold_user={user}"]  # type: ignore[method-assign]
+    assert node.open() == reason
+
+
+@pytest.mark.parametrize(("word", "length"), [("docker", 120), ("policy", 4096), ("slurm_conf", 4096)])
+def test_open_with_a_word_that_is_too_long_is_refused(node: Node, word: str, length: int) -> None:
+    node.words = lambda: [*Node.words(node), f"{word}=/{'x' * length}"]  # type: ignore[method-assign]
+    assert node.open() == f"plugstack line: {word}= is too long"
+
+
+def test_open_without_the_hold_binary_is_refused(node: Node, trusted: Path) -> None:
+    def opener() -> str:
+        use_libdir(trusted)
+        return refused(lib.opener_open, node.config(), new_request())
+
+    assert in_child(opener) == f"{trusted}/hold: No such file or directory"
+
+
+# The program
+
+
+class Program:
+    """socker-opener, started as slurmstepd starts it, with the descriptors 0 to 4."""
+
+    def __init__(self, *words: str, request: bytes | None = None) -> None:
+        self.outcome = os.memfd_create("outcome")
+        question = os.memfd_create("request")
+        os.write(question, bytes(ffi.buffer(new_request())) if request is None else request)
+        self.life, life = os.pipe()
+        cancel, self.cancel = os.pipe()
+
+        def main() -> None:
+            # above what they become
+            sources = [os.dup2(fd, 100 + fd) for fd in (question, self.outcome, life, cancel)]
+            null = os.open("/dev/null", os.O_WRONLY)
+            for source, number in zip((*sources[:2], null, *sources[2:]), range(5), strict=True):
+                os.dup2(source, number)
+            os.umask(0)
+            argv, _kept = strings(["socker-opener", *words])
+            os._exit(lib.opener_main(len(words) + 1, argv))
+
+        self.child = Child(main)
+        for fd in (question, life, cancel):
+            os.close(fd)
+
+    def end(self) -> tuple[int, int, str]:
+        """Its exit status, and verdict and message of the outcome once all of it has ended."""
+        status = self.child.wait().status
+        # nothing is ever written: it reads as ended when the last holder of the other end is gone
+        assert os.read(self.life, 1) == b""
+        outcome = ffi.new("struct outcome *")
+        content = os.pread(self.outcome, ffi.sizeof("struct outcome"), 0)
+        ffi.memmove(outcome, content, len(content))
+        for fd in (self.outcome, self.life, self.cancel):
+            os.close(fd)
+        assert outcome.magic in (0, lib.OUTCOME_MAGIC)
+        return status, outcome.verdict, bytes(ffi.string(outcome.message)).decode()
+
+
+def test_program_with_a_malformed_request_refuses(node: Node) -> None:
+    for request in (b"", b"short", bytes(ffi.sizeof("struct socker_request"))):
+        status, verdict, message = Program("open", *node.words(), request=request).end()
+        assert (status, verdict) == (0, 0)
+        assert message in (
+            "the opener got no whole request",
+            "malformed request; the plugin and the opener are of different versions",
+        )
+
+
+def test_program_with_roots_request_refuses(node: Node) -> None:
+    request = bytes(ffi.buffer(new_request(uid=0)))
+    ending = Program("open", *node.words(), request=request).end()
+    assert ending == (0, 0, "containers do not run as root; submit the job as a normal user")
+
+
+def test_program_with_an_unknown_word_refuses() -> None:
+    assert Program("open", "nonsense").end() == (0, 0, "plugstack line: unknown word 'nonsense'")
+
+
+def test_program_goes_into_the_background_at_once_and_is_cancelled_by_a_byte(node: Node) -> None:
+    fd = done(lib.record_open_dir, os.fsencode(node.state), NODE, JOB, 1)
+    lock = done(lib.record_lock, fd, key_of(new_request()), 1, -1)
+    began = time.monotonic()
+    program = Program("open", *node.words())
+    os.waitid(os.P_PID, program.child.pid, os.WEXITED | os.WNOWAIT)
+    assert time.monotonic() - began < 2
+    os.write(program.cancel, b"x")
+    assert program.end() == (0, 0, "cancelled")
+    os.close(lock)
+    os.close(fd)
+
+
+@pytest.mark.parametrize("arguments", [(), ("nonsense",)])
+def test_program_without_a_verb_fails(arguments: tuple[str, ...]) -> None:
+    assert Program(*arguments).end() == (2, 0, "")
+
+
+def test_program_started_by_a_user_refuses() -> None:
+    def as_user() -> int:
+        os.setgroups([])
+        os.setresuid(USER, USER, USER)
+        argv, _kept = strings(["socker-opener", "close"])
+        return int(lib.opener_main(2, argv))
+
+    assert in_child(as_user) == 1
+
+
+def test_program_close_of_a_job_without_records_succeeds(node: Node) -> None:
+    assert Program("close", *node.words()).end() == (0, 0, "")
+
+
+def test_program_close_with_a_malformed_request_fails(node: Node) -> None:
+    assert Program("close", *node.words(), request=b"short").end() == (1, 0, "")
+    assert messages() == []
+    assert eventually(lambda: signal.getsignal(signal.SIGALRM) is not None)
