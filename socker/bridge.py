@@ -79,6 +79,7 @@ def _fill_open(ffi: FFI, request: Struct, plan: Struct) -> None:
     answer, engine = _open(wanted)
     if isinstance(answer, Refusal):
         wire.write_refusal(ffi, request, plan, answer.message)
+        plan.flags = wire.PLAN_LEFT if engine.left else 0
         return
     try:
         wire.write_grant(ffi, request, plan, answer)

@@ -46,6 +46,7 @@ class DockerEngine:
         self._clock = clock
         self._until = until
         self._last = until + grace
+        self.left = False  # after a failure: whether a container by the spec's name may exist
 
     def _by(self, seconds: float) -> float:
         return min(self._until, self._clock.monotonic() + seconds)
@@ -87,8 +88,13 @@ class DockerEngine:
             raise EngineRefused(f"Docker cannot create the container: {error}", error.status) from None
 
     def _create_once(self, spec: ContainerSpec) -> str:
+        self.left = True
         try:
             return _text(self._api.create(spec.mark.name, create_body(spec), self._by(WORK_SECONDS)), "Id")
+        except EngineRefused as error:
+            # an answer with a status made nothing; one that broke off tells nothing
+            self.left = error.status == 0
+            raise
         except EngineTimeout:
             # it may still come into being, by this name
             self._discard(spec.mark.name, spec.mark)
@@ -114,6 +120,7 @@ class DockerEngine:
             self.remove(target, mark)
         except EngineError:
             return
+        self.left = False
 
     def remove(self, target: str, mark: Mark) -> None:
         """Leave no container by this id or name. Raises ForeignContainer where it is not the one of the mark."""

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from socker.model import Request
+    from socker.model import Found, Request
     from socker.policy import Decision
     from socker.ports import Accounts, AuditSink, Clock, Engine, Jobs, LoadPolicy
 

@@ -32,6 +32,7 @@ MOUNT_READONLY = 1
 SWEEP_RECORDED = 1
 SWEEP_ALL = 2
 PLAN_SUBMIT_DIR = 1
+PLAN_LEFT = 2
 
 
 def zero(ffi: FFI, value: Struct) -> None:

@@ -8,7 +8,10 @@
 
 #include "scope.h"
 
-/* Options end at the first word that is none; getopt takes any unique beginning of a long one. */
+/*
+ * getopt takes any unique beginning of a long option. Words of the script are looked at, too: where they end the
+ * options cannot be told without Slurm's table of options.
+ */
 static int has_export_file(void)
 {
 	autofclose FILE *words = fopen("/proc/self/cmdline", "re");

@@ -53,8 +53,11 @@ static int ask(const struct socker_config *config, struct socker_close *question
 	if (answer->magic != SOCKER_CLOSE_MAGIC || answer->size != sizeof(*answer) ||
 	    answer->nonce != question->nonce || answer->count != question->count)
 		return socker_fail(err, "the policy engine gave no answer to this question");
-	answer->message[sizeof(answer->message) - 1] = '\0';
-	*question = *answer;
+	/* root goes on with what it asked, not with what comes back beside the verdicts */
+	for (uint32_t i = 0; i < question->count; i++)
+		question->items[i].keep = answer->items[i].keep;
+	memcpy(question->message, answer->message, sizeof(question->message));
+	question->message[sizeof(question->message) - 1] = '\0';
 	return 0;
 }
 

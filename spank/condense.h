@@ -6,7 +6,8 @@
  *
  * The input is evaluated with the architecture known and the number an interval that is split where a comparison
  * divides it, so the result covers every number there is; parts that look at arguments are copied. Both filters are
- * then run side by side on every boundary found; where anything is unusual, the input stays as it is.
+ * then run side by side on the numbers below 1024, x32's too, and on many arguments; where anything is unusual, the
+ * input stays as it is.
  */
 #ifndef SOCKER_CONDENSE_H
 #define SOCKER_CONDENSE_H

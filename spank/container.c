@@ -141,16 +141,18 @@ static int read_facts_of_hold(struct record_hold *hold, int proc, const struct s
 int container_identify(struct record_hold *hold, int pid, const char *hold_path, uint32_t uid, uint32_t gid,
 		       struct socker_error *err)
 {
+	struct record_hold facts = {.pid = pid};
 	struct stat binary;
 	autofd pidfd = pidfd_open_raw(pid);
 	autofd proc = pidfd < 0 ? -1 : open_proc(pid);
 
-	*hold = (struct record_hold){.pid = pid};
+	/* filled when all of it has been checked: what a failure left here would be killed */
+	*hold = (struct record_hold){0};
 	if (pid <= 1 || proc < 0)
 		return socker_fail(err, "the hold process ended as soon as it was started");
 	if (stat(hold_path, &binary) < 0)
 		return socker_fail(err, "%s: %m", hold_path);
-	if (read_facts_of_hold(hold, proc, &binary, err) < 0 || check_status(proc, uid, gid, err) < 0)
+	if (read_facts_of_hold(&facts, proc, &binary, err) < 0 || check_status(proc, uid, gid, err) < 0)
 		return -1;
 	if (same_namespace(proc, "user") != 1)
 		return socker_fail(err, "hold process: in a user namespace; Docker must create it with userns=host");
@@ -160,6 +162,7 @@ int container_identify(struct record_hold *hold, int pid, const char *hold_path,
 		return socker_fail(err, "hold process: has no mount namespace of its own");
 	if (pidfd_signal(pidfd, 0) < 0)
 		return socker_fail(err, "the hold process ended as soon as it was started");
+	*hold = facts;
 	return 0;
 }
 

@@ -105,7 +105,12 @@ int launch_detach(struct launch *launch, struct socker_error *err)
 {
 	int status = 0;
 
-	if (waitpid(launch->pid, &status, 0) != launch->pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+	pid_t ended;
+
+	do {
+		ended = waitpid(launch->pid, &status, 0);
+	} while (ended < 0 && errno == EINTR);
+	if (ended != launch->pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
 		return socker_fail(err, "the opener ended at its start (status %d); tell your administrator", status);
 	return 0;
 }

@@ -191,10 +191,10 @@ static int open_fresh(struct opening *opening, struct socker_error *err)
 		return -1;
 	if (plan_check(plan, request, err) == 0 && make_ready(opening, plan, err) == 0)
 		return 0;
-	/* a refusal has made nothing; what failed later is taken back, and the epilog would find it too */
-	if (plan->verdict != SOCKER_GRANT)
+	/* what may have been made stays on record for the epilog; what failed after the grant is taken back at once */
+	if (plan->verdict != SOCKER_GRANT && !(plan->flags & SOCKER_PLAN_LEFT))
 		unlinkat(opening->dir, opening->key, 0);
-	else if (record_write(opening->dir, opening->key, opening->record, &ignored) == 0)
+	if (plan->verdict == SOCKER_GRANT && record_write(opening->dir, opening->key, opening->record, &ignored) == 0)
 		closer_close_key(opening->config, opening->dir, opening->key, &ignored);
 	return -1;
 }
@@ -262,6 +262,11 @@ int opener_open(const struct socker_config *config, struct socker_request *reque
 	if (dir < 0)
 		return -1;
 	opening.dir = dir;
+	if (record_count_keys(dir) >= RECORD_KEYS_MAX && faccessat(dir, opening.key, F_OK, 0) < 0)
+		return socker_fail(err,
+				   "the job has asked for %d different images on node %s, which is the most; use "
+				   "another job",
+				   RECORD_KEYS_MAX, request->node);
 	lock = record_lock(dir, opening.key, config->deadline, OPENER_CANCEL, err);
 	if (lock < 0 || complete_request(&opening, err) < 0)
 		return -1;

@@ -73,6 +73,8 @@ static int run_open(const struct socker_config *config, struct socker_error *err
 	struct outcome outcome = {.magic = OUTCOME_MAGIC, .verdict = SOCKER_GRANT};
 
 	into_background();
+	/* nothing that hangs outside the policy child (a dead file server under a home) holds the lock for ever */
+	alarm(2 * config->deadline + 15);
 	fcntl(OPENER_LIFE, F_SETFD, FD_CLOEXEC);
 	fcntl(OPENER_CANCEL, F_SETFD, FD_CLOEXEC);
 	if (err->text[0] || read_request(&request, err) < 0 || opener_open(config, &request, err) < 0) {

@@ -45,17 +45,32 @@ static double now_seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+/* Whether the name still leads to what was locked: a closer may have removed it meanwhile. */
+static bool is_named(int dir, const char *name, int fd)
+{
+	struct stat locked;
+	struct stat named;
+
+	return fstat(fd, &locked) == 0 && fstatat(dir, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       locked.st_ino == named.st_ino && locked.st_dev == named.st_dev;
+}
+
 int record_lock(int dir, const char *key, unsigned int seconds, int cancel, struct socker_error *err)
 {
 	char name[32];
 	double end = now_seconds() + seconds;
-	autofd fd = -1;
 
 	snprintf(name, sizeof(name), "%s.lock", key);
-	fd = openat(dir, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return socker_fail(err, "%s: %m", name);
-	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	for (;;) {
+		autofd fd = openat(dir, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+		if (fd < 0)
+			return socker_fail(err, "%s: %m", name);
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+			if (is_named(dir, name, fd))
+				return steal_fd(&fd);
+			continue;
+		}
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return socker_fail(err, "%s: %m", name);
 		if (now_seconds() > end)
@@ -64,7 +79,20 @@ int record_lock(int dir, const char *key, unsigned int seconds, int cancel, stru
 		if (poll(&(struct pollfd){.fd = cancel, .events = POLLIN}, 1, LOCK_POLL) == 1)
 			return socker_fail(err, "cancelled");
 	}
-	return steal_fd(&fd);
+}
+
+int record_count_keys(int dir)
+{
+	autoclosedir DIR *list = fdopendir(dup(dir));
+	struct dirent *entry;
+	int count = 0;
+
+	if (!list)
+		return -1;
+	rewinddir(list);
+	while ((entry = readdir(list)))
+		count += strstr(entry->d_name, ".lock") != NULL;
+	return count;
 }
 
 static bool record_is_whole(const struct socker_record *record)

@@ -83,6 +83,12 @@ int record_open_dir(const char *state, const char *node, uint32_t job, int make,
  */
 int record_lock(int dir, const char *key, unsigned int seconds, int cancel, struct socker_error *err);
 
+/* How many containers a job may have on a node: as many as are closed together, and a bound for the state directory. */
+enum { RECORD_KEYS_MAX = 32 };
+
+/* The number of locks in a job's directory, which is that of the keys it has asked for; -1 where it cannot be read. */
+int record_count_keys(int dir);
+
 /* Maps a record read-only. NULL when there is none or it is not a whole record of this version; end with unmap. */
 const struct socker_record *record_map(int dir, const char *key);
 void record_unmap(const struct socker_record *record);

@@ -112,6 +112,18 @@ void step_begin(spank_t sp, int count, char *words[])
 	find_or_open(count, words);
 }
 
+/* Slurm would execute what the image has at the script's path. */
+static bool script_is_missing(void)
+{
+	const struct record_place *place =
+		step.request->script[0] ? record_place_of(step.record, step.request->script) : NULL;
+
+	if (place && place->error)
+		socker_fail(&step.err, "the batch script %.600s cannot be mounted in the container: %s",
+			    step.request->script, strerror(place->error));
+	return place && place->error;
+}
+
 void step_task_prepare(spank_t sp)
 {
 	if (step.state == STEP_PLAIN && steprequest_wanted(sp)) {
@@ -124,6 +136,8 @@ void step_task_prepare(spank_t sp)
 		else
 			step.state = STEP_READY;
 	}
+	if (step.state == STEP_READY && script_is_missing())
+		refuse();
 	if (step.state != STEP_READY)
 		return;
 	step.join = (struct join){
@@ -174,7 +188,7 @@ static void say_what_is_missing(void)
 		const char *path = step.record->text + place->path;
 		char line[SOCKER_MESSAGE_SIZE];
 
-		if (!place->error || (!place->planned && strcmp(path, step.request->cwd) != 0))
+		if (!place->error || (!place->planned && !path_below(step.request->cwd, path)))
 			continue;
 		snprintf(line, sizeof(line), "%.900s is not mounted in the container: %s", path,
 			 strerror(place->error));

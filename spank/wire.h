@@ -41,6 +41,7 @@ enum {
 	SOCKER_SWEEP_RECORDED = 1, /* close.sweep: say which of the items' jobs are dead, remove nothing */
 	SOCKER_SWEEP_ALL = 2,	   /* remove our containers, of any node, of dead jobs that are not among the items */
 
+	SOCKER_PLAN_LEFT = 2,	    /* plan.flags of a refusal: a container by the request's name may exist */
 	SOCKER_PLAN_SUBMIT_DIR = 1, /* plan.flags: the opener also mounts the directory of each step */
 };
 

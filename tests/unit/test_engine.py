@@ -24,6 +24,7 @@ from .daemon import HANG
 from .fakes import HEX, IMAGE_ID, OTHER_ID, TOKEN, make_image, make_mark, make_request, named
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from .daemon import Daemon
@@ -287,3 +288,22 @@ def test_engine_without_docker_is_unreachable(short_path: Path) -> None:
     ):
         with pytest.raises(EngineUnreachable, match="Docker does not answer on this node"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("failure", "left"),
+    [
+        (EngineUnreachable("broke off"), True),
+        (EngineRefused("broke off"), True),
+        (EngineRefused("no such image", 404), False),
+    ],
+)
+def test_open_whose_create_fails_tells_whether_a_container_may_be_left(failure: EngineError, *, left: bool) -> None:
+    class Api(HttpApi):
+        def create(self, *_: object) -> Mapping[str, object]:
+            raise failure
+
+    broken = DockerEngine(Api("/nowhere"), time, time.monotonic() + 5, 1)
+    with pytest.raises(type(failure)):
+        broken.open(SPEC)
+    assert broken.left is left

@@ -125,7 +125,7 @@ def test_connecting_to_a_full_queue_keeps_the_deadline(short_path: Path) -> None
         listener.listen(0)
         waiting = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(3)]
         for client in waiting:
-            client.setblocking(False)  # noqa: FBT003 - socket's own way
+            client.setblocking(False)
             client.connect_ex(path)
         began = time.monotonic()
         with pytest.raises(EngineTimeout):

@@ -22,6 +22,7 @@ NAMES = [
     "MOUNT_READONLY",
     "SWEEP_RECORDED",
     "SWEEP_ALL",
+    "PLAN_LEFT",
     "PLAN_SUBMIT_DIR",
 ]
 
