@@ -201,3 +201,26 @@ void cgroup_sweep(void)
 		sweep_pattern(point, "system.slice/*slurmstepd.scope/*/socker");
 	}
 }
+
+void cgroup_leave(void)
+{
+	char line[4096];
+	char job[1024];
+	char number[16];
+	autofclose FILE *mounts = fopen("/proc/self/mountinfo", "re");
+
+	snprintf(number, sizeof(number), "%d", getpid());
+	if (!find_job_path(job, sizeof(job)))
+		return;
+	while (mounts && fgets(line, sizeof(line), mounts)) {
+		char point[512];
+		autofd top = -1;
+
+		if (!hierarchy_of(line, point, sizeof(point)))
+			continue;
+		top = open(point, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		/* where it does not go, Slurm's directory may stay behind; nothing worse */
+		if (top >= 0 && write_text(top, "cgroup.procs", number) < 0)
+			continue;
+	}
+}

@@ -26,4 +26,10 @@ void cgroup_remove(const struct socker_record *record);
 /* Removes directories of ours that are empty, in every job: for a sweep, without a record. */
 void cgroup_sweep(void);
 
+/*
+ * Takes this process out of the step's cgroups, when its work is done: Slurm goes on as soon as the opener's pipe has
+ * closed, and does not try again to remove a directory that was busy with a process on its way out.
+ */
+void cgroup_leave(void);
+
 #endif

@@ -5,13 +5,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "scope.h"
 
-/*
- * getopt takes any unique beginning of a long option. Words of the script are looked at, too: where they end the
- * options cannot be told without Slurm's table of options.
- */
+/* sbatch takes no other file for a script; the words behind it are the script's own. */
+static int is_script(const char *path)
+{
+	struct stat status;
+	autofclose FILE *file = stat(path, &status) == 0 && S_ISREG(status.st_mode) ? fopen(path, "re") : NULL;
+
+	return file && fgetc(file) == '#' && fgetc(file) == '!';
+}
+
+/* A batch script may give its options in lines of its own. */
+static int script_has_export_file(const char *path)
+{
+	autofclose FILE *script = fopen(path, "re");
+	char line[4096];
+
+	while (script && fgets(line, sizeof(line), script)) {
+		if (strncmp(line, "#SBATCH", 7) == 0 && strstr(line, "--export-f"))
+			return 1;
+	}
+	return 0;
+}
+
+/* getopt takes any unique beginning of a long option. */
 static int has_export_file(void)
 {
 	autofclose FILE *words = fopen("/proc/self/cmdline", "re");
@@ -21,6 +41,8 @@ static int has_export_file(void)
 	while (words && getdelim(&word, &size, '\0', words) > 0) {
 		if (strncmp(word, "--export-", 9) == 0 && strncmp(word + 9, "file", strcspn(word + 9, "=")) == 0)
 			return 1;
+		if (word[0] != '-' && is_script(word))
+			return script_has_export_file(word);
 	}
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "closer.h"
 #include "opener.h"
 #include "outcome.h"
@@ -83,6 +84,7 @@ static int run_open(const struct socker_config *config, struct socker_error *err
 		syslog(LOG_NOTICE, "job %u step %u uid %u refused: %s", request.job, request.step, request.uid,
 		       err->text);
 	}
+	cgroup_leave();
 	return pwrite(OPENER_OUTCOME, &outcome, sizeof(outcome), 0) == (ssize_t)sizeof(outcome) ? 0 : 1;
 }
 

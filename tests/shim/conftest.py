@@ -36,6 +36,8 @@ def pytest_configure() -> None:
             os.set_inheritable(fd, False)
     if os.geteuid() != 0:
         pytest.exit("the shim's tests must be run by root: they make mounts and change ids", returncode=2)
+    # what the C mounts, and whom it kills in a mount namespace, stays with the tests
+    assert lib.shim_private_mounts() == 0
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     faulthandler.register(signal.SIGALRM, file=os.dup(2), chain=True)
 

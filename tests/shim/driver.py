@@ -214,6 +214,11 @@ class Child:
         assert status != RAISED_STATUS, said
         return Ending(status=status, said=said)
 
+    def kill(self) -> None:
+        """Ended, if it has not ended before."""
+        os.kill(self.pid, signal.SIGKILL)
+        assert self.wait().status == -signal.SIGKILL
+
 
 def in_child(function: Callable[[], Any], *, leaks: bool = False) -> Any:
     """What the function returns in a child, which must end well."""

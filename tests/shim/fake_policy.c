@@ -44,18 +44,18 @@ static int answer_open(void)
 	return put(&plan, sizeof(plan));
 }
 
-/* The file's bytes are the answer to keep of each item. */
-static int answer_close(void)
+/* The file holds the answer to keep for each item, as digits: of the verb close, then of the verb sweep. */
+static int answer_close(int sweep)
 {
 	static struct socker_close containers;
-	unsigned char keep[SOCKER_CLOSE_MAX];
+	char keep[2 * SOCKER_CLOSE_MAX];
 
 	if (pread(0, &containers, sizeof(containers), 0) != (ssize_t)sizeof(containers) ||
-	    get(containers.slurm_conf, keep, containers.count))
+	    get(containers.slurm_conf, keep, sizeof(keep)))
 		return 5;
 	for (uint32_t i = 0; i < containers.count; i++) {
-		containers.items[i].keep = keep[i] - '0';
-		if (keep[i] != '0')
+		containers.items[i].keep = (uint32_t)(keep[i + (sweep ? SOCKER_CLOSE_MAX : 0)] - '0');
+		if (!sweep && containers.items[i].keep)
 			strcpy(containers.message, "Docker keeps it");
 	}
 	return put(&containers, sizeof(containers));
@@ -119,7 +119,7 @@ int main(int argc, char *argv[])
 	if (strcmp(verb, "open") == 0)
 		return answer_open();
 	if (strcmp(verb, "close") == 0 || strcmp(verb, "sweep") == 0)
-		return answer_close();
+		return answer_close(verb[0] == 's');
 	if (strcmp(verb, "see") == 0)
 		return answer_see(argv);
 	if (strcmp(verb, "echo") == 0)

@@ -148,6 +148,7 @@ struct mounts {
 };
 
 const char *spank_strerror(int error);
+int fflush(void *stream);
 char *getenv(const char *name);
 int setenv(const char *name, const char *value, int overwrite);
 int unsetenv(const char *name);

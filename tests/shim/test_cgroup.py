@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .driver import JOB, USER, Container, Child, done, ffi, in_child, lib, new_record
+from .driver import JOB, USER, Child, Container, done, ffi, in_child, lib, new_record
 
 TOP = f"slurm_shim{os.getpid()}"
 # Hierarchies of version 1 that need no more than a directory, one that needs more, and version 2.

@@ -37,6 +37,7 @@ def call(node: Node, function: Callable[[Any, Any], int], *, leaks: bool = False
         result = function(node.config(), err)
         reason = bytes(ffi.string(err.text)).decode()
         assert bool(reason) is (result < 0)
+        lib.fflush(ffi.NULL)
         return reason
 
     return str(in_child(closer, leaks=leaks))
@@ -68,7 +69,7 @@ def test_close_of_a_job_without_records_asks_nobody(node: Node) -> None:
 
 def test_close_of_what_docker_keeps_keeps_the_record_and_says_so(node: Node) -> None:
     put(node, new_record())
-    node.kept.write_text("1")
+    node.keeps(closing="1")
     assert close_job(node) == "Docker keeps it"
     assert key_of(new_request()).decode() in node.files()
 
@@ -76,10 +77,10 @@ def test_close_of_what_docker_keeps_keeps_the_record_and_says_so(node: Node) -> 
 def test_close_of_two_of_which_one_is_kept_removes_the_other(node: Node) -> None:
     put(node, new_record())
     put(node, new_record(request=new_request(reference=b"other")))
-    node.kept.write_text("10")
+    node.keeps(closing="10")
     assert close_job(node) == "Docker keeps it"
     assert len([name for name in node.files() if not name.endswith(".lock")]) == 1
-    node.kept.write_text("0")
+    node.keeps()
     assert close_job(node) == ""
     assert not node.job.exists()
 
@@ -145,14 +146,26 @@ def test_close_of_a_state_that_is_not_trusted_is_refused(node: Node) -> None:
 # The sweep
 
 
-def test_sweep_closes_the_jobs_that_are_dead_and_no_other(node: Node) -> None:
+def jobs(node: Node) -> list[str]:
+    """The jobs of the node, in the order in which the directory lists them."""
+    return os.listdir(node.state / NODE.decode())
+
+
+def test_sweep_closes_the_jobs_that_are_dead_and_no_other(node: Node, capfd: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        put(node, new_record(request=new_request(job=JOB + number)))
+    first, live, last = jobs(node)
+    node.keeps(sweeping="010")
+    assert sweep(node) == ""
+    assert jobs(node) == [live]
+    assert capfd.readouterr().out.splitlines() == [f"closed job {job} on node1" for job in (first, last)]
+
+
+def test_sweep_of_what_docker_keeps_keeps_the_record_and_says_so(node: Node) -> None:
     put(node, new_record())
-    put(node, new_record(request=new_request(job=JOB + 1)))
-    live = next(path.name for path in os.scandir(node.state / NODE.decode()))
-    node.kept.write_text("10")
-    # the fake tells of the first that is listed that it lives, and says so as what could not be removed
+    node.keeps(closing="1")
     assert sweep(node) == "Docker keeps it"
-    assert os.listdir(node.state / NODE.decode()) == [live]
+    assert key_of(new_request()).decode() in node.files()
 
 
 def test_sweep_of_dead_jobs_removes_all(node: Node) -> None:
@@ -163,9 +176,10 @@ def test_sweep_of_dead_jobs_removes_all(node: Node) -> None:
     assert os.listdir(node.state / "node2") == []
 
 
-def test_sweep_that_is_dry_removes_nothing(node: Node) -> None:
+def test_sweep_that_is_dry_says_what_it_would_do_and_does_not(node: Node, capfd: pytest.CaptureFixture[str]) -> None:
     put(node, new_record())
     assert sweep(node, dry_run=True) == ""
+    assert capfd.readouterr().out == f"would close job {JOB} on node1\n"
     assert key_of(new_request()).decode() in node.files()
 
 

@@ -83,7 +83,12 @@ def like_runc(numbers: Sequence[int]) -> list[Instruction]:
     for number in numbers:
         body += [(JEQ, 0, 1, number), (RET, 0, 0, ALLOW)]
     body += [(RET, 0, 0, ERRNO | 1)]
-    return [(LD, 0, 0, ARCH), (JEQ, 1, 0, X86_64 if os.uname().machine == "x86_64" else AARCH64), (RET, 0, 0, KILL), *body]
+    return [
+        (LD, 0, 0, ARCH),
+        (JEQ, 1, 0, X86_64 if os.uname().machine == "x86_64" else AARCH64),
+        (RET, 0, 0, KILL),
+        *body,
+    ]
 
 
 def with_argument() -> list[Instruction]:

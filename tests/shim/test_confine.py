@@ -187,7 +187,9 @@ def test_verify_of_a_task_with_another_group_where_the_job_has_one_twice_is_refu
         become_user(groups=(GROUP, 4))
         done(lib.confine_narrow)
         done(lib.confine_drop, record, -1)
-        assert refused(lib.confine_verify, new_request(groups=[GROUP, GROUP])) == "the task has other groups than the job"
+        assert (
+            refused(lib.confine_verify, new_request(groups=[GROUP, GROUP])) == "the task has other groups than the job"
+        )
 
     in_child(task)
 

@@ -64,6 +64,14 @@ def test_identify_of_a_process_with_one_flaw_is_refused(
     assert refusal(start(flaws=getattr(lib, flaw)).pid) == reason
 
 
+@pytest.mark.parametrize("flaw", ["HOLD_BOUNDED", "HOLD_HOST_MOUNTS"])
+def test_identify_of_what_is_refused_tells_nothing_of_it(start: Callable[..., Container], flaw: str) -> None:
+    """Or a caller that takes back what failed would end whatever that is."""
+    hold = ffi.new("struct record_hold *")
+    refused(lib.container_identify, hold, start(flaws=getattr(lib, flaw)).pid, os.fsencode(HOLD), HOLD_UID, HOLD_GID)
+    assert (hold.pid, hold.start, hold.mnt_inode) == (0, 0, 0)
+
+
 @pytest.mark.parametrize("wrong", [{"uid": HOLD_UID + 1}, {"gid": HOLD_GID + 1}, {"uid": 0}, {"gid": 0}])
 def test_identify_of_a_process_of_another_user_is_refused(container: Container, wrong: dict[str, int]) -> None:
     ids = {"uid": HOLD_UID, "gid": HOLD_GID} | wrong
@@ -105,7 +113,10 @@ def test_identify_reads_the_status_not_the_name(start: Callable[..., Container],
     """A name with a line end in it must not pass for a line of /proc/PID/status."""
     forged = trusted / "x\nUid:\t1 1 1 1"
     shutil.copy(HOLD, forged)
-    assert refusal(start(program=forged, uid=5).pid, uid=1, program=forged) == f"hold process: not uid 1 and gid {HOLD_GID}"
+    assert (
+        refusal(start(program=forged, uid=5).pid, uid=1, program=forged)
+        == f"hold process: not uid 1 and gid {HOLD_GID}"
+    )
 
 
 def attach(hold: Any) -> Any:
@@ -192,6 +203,21 @@ def test_kill_of_a_container_whose_facts_differ_kills_nothing(container: Contain
     hold.start += 1
     lib.container_kill(hold)
     assert runs(container.pid)
+
+
+def test_kill_of_what_shares_the_hosts_mounts_kills_nothing(start: Callable[..., Container]) -> None:
+    """Whatever a record says: what is killed is never the host. The tests have a mount namespace of their own."""
+    container = start(flaws=lib.HOLD_HOST_MOUNTS)
+    hold = ffi.new("struct record_hold *", {"pid": container.pid})
+    hold.start = int(Path(f"/proc/{container.pid}/stat").read_text().rpartition(")")[2].split()[19])
+    hold.exe_dev, hold.exe_inode = HOLD.stat().st_dev, HOLD.stat().st_ino
+    hold.mnt_inode = os.stat("/proc/self/ns/mnt").st_ino
+    bystander = Child(signal.pause)
+    # in a child: a kill of all would be seen as its death
+    in_child(lambda: lib.container_kill(hold))
+    alive = runs(bystander.pid)
+    bystander.kill()
+    assert alive
 
 
 def test_protect_makes_the_hold_process_the_last_to_be_killed_for_memory(container: Container) -> None:

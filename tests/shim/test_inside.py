@@ -166,9 +166,7 @@ def test_harden_does_not_hide_processes_in_what_is_no_procfs(container: Containe
 # Attaching
 
 
-def test_attach_at_a_directory_that_exists_covers_it(
-    container: Container, put: Callable[..., int], lent: Path
-) -> None:
+def test_attach_at_a_directory_that_exists_covers_it(container: Container, put: Callable[..., int], lent: Path) -> None:
     (container.root / "data").mkdir()
     assert put(lent, "/data") == 0
     assert content(container, "/data") == ["from-the-host"]

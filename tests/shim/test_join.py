@@ -41,9 +41,10 @@ def as_task(container: Container, then: Callable[[], Any], *, handle: Any = None
 def test_joined_task_is_in_the_containers_root(container: Container) -> None:
     (container.root / "of-the-image").write_text("")
     expected = [container.root.stat().st_ino, True, False]
-    assert as_task(
-        container, lambda: [os.stat("/").st_ino, os.path.exists("/of-the-image"), os.path.exists("/usr")]
-    ) == expected
+    assert (
+        as_task(container, lambda: [os.stat("/").st_ino, os.path.exists("/of-the-image"), os.path.exists("/usr")])
+        == expected
+    )
 
 
 def test_joined_task_has_no_more_than_the_user_and_cannot_be_traced(container: Container) -> None:

@@ -24,7 +24,11 @@ class Listed:
             request = new_request(**fields)
             done(lib.mounts_add, mounts, request, os.fsencode(source), target.encode(), flags)
             ids = [os.getuid(), os.geteuid(), os.getgid(), os.getegid(), lib.shim_fsuid(), os.getgroups()]
-            answer = [lib.shim_mount_error(mounts, 0), lib.shim_mount_tree(mounts, 0) >= 0, lib.shim_mount_file(mounts, 0)]
+            answer = [
+                lib.shim_mount_error(mounts, 0),
+                lib.shim_mount_tree(mounts, 0) >= 0,
+                lib.shim_mount_file(mounts, 0),
+            ]
             lib.shim_mounts_free(mounts)
             return [*answer, ids]
 
@@ -129,7 +133,9 @@ def test_add_of_what_is_neither_file_nor_directory_is_denied(home: Path, kind: s
     assert Listed(path).error == errno.ENOTDIR
 
 
-@pytest.mark.parametrize("target", ["/", "/proc", "/proc/x", "/sys", "/dev/shm", "/etc", "/usr/lib", "/.socker", "/home"])
+@pytest.mark.parametrize(
+    "target", ["/", "/proc", "/proc/x", "/sys", "/dev/shm", "/etc", "/usr/lib", "/.socker", "/home"]
+)
 def test_add_at_a_target_of_the_system_is_denied(home: Path, target: str) -> None:
     listed = Listed(home, target)
     assert (listed.error, listed.has_tree) == (errno.EPERM, False)
@@ -194,10 +200,17 @@ def attach(opened: Any, *wishes: tuple[Path, str, int], planned: bool = True) ->
     return result
 
 
-def test_attach_notes_what_is_there_and_what_is_not(container: Container, opened: Any, home: Path, trusted: Path) -> None:
+def test_attach_notes_what_is_there_and_what_is_not(
+    container: Container, opened: Any, home: Path, trusted: Path
+) -> None:
     (home / "mine").write_text("")
     (trusted / "private").mkdir(mode=0o700)
-    wishes = ((home, "/home/u", 0), (trusted / "private", "/private", 0), (home, "/etc", 0), (home, "/.socker/hold/x", 0))
+    wishes = (
+        (home, "/home/u", 0),
+        (trusted / "private", "/private", 0),
+        (home, "/etc", 0),
+        (home, "/.socker/hold/x", 0),
+    )
     assert attach(opened, *wishes) == [
         ["/home/u", 0, 1],
         ["/private", errno.EACCES, 1],

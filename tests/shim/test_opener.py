@@ -52,7 +52,9 @@ class Node:
         self.token = base / "token" / "token"
         self.answer = base / "plan"
         self.kept = base / "kept"
-        self.kept.write_text("0" * 64)
+        self.keeps()
+        self.more: tuple[str, ...] = ()
+        self._alive: list[Any] = []
 
     def words(self) -> list[str]:
         return [
@@ -63,14 +65,20 @@ class Node:
             f"user={POLICY_USER}",
             f"hold_user={HOLD_USER}",
             "deadline=3",
+            *self.more,
         ]
 
     def config(self) -> Any:
         argv, kept = strings(self.words())
         config = new_config()
         done(lib.config_parse, config, len(kept), argv)
-        self._alive = (argv, kept)
+        self._alive += [argv, kept]
         return config
+
+    def keeps(self, *, closing: str = "", sweeping: str = "") -> None:
+        """What the policy engine answers for each item of a question: 1 where it is to stay."""
+        most = int(lib.SOCKER_CLOSE_MAX)
+        self.kept.write_text(closing.ljust(most, "0") + sweeping.ljust(most, "0"))
 
     def answers(self, plan: Any) -> None:
         self.answer.write_bytes(bytes(ffi.buffer(plan)))
@@ -105,6 +113,8 @@ class Node:
             return None
         record = ffi.new("struct socker_record *")
         ffi.memmove(record, path.read_bytes(), ffi.sizeof("struct socker_record"))
+        # a part of it does not keep the whole alive
+        self._alive.append(record)
         return record
 
 
@@ -140,7 +150,24 @@ def home(trusted: Path) -> Path:
 
 
 def granted(container: Container, **fields: Any) -> Draft:
-    return Draft(hold_pid=container.pid, **fields)
+    return Draft(**{"hold_pid": container.pid} | fields)
+
+
+def in_mounts_of(container: Container) -> Child:
+    """A process that has joined the container."""
+    mnt = os.open(f"/proc/{container.pid}/ns/mnt", os.O_RDONLY)
+    ready, announce = os.pipe()
+
+    def inside() -> None:
+        assert lib.shim_enter_mounts(mnt) == 0
+        os.write(announce, b"x")
+        signal.pause()
+
+    child = Child(inside)
+    assert os.read(ready, 1) == b"x"
+    for fd in (mnt, ready, announce):
+        os.close(fd)
+    return child
 
 
 def test_open_of_a_granted_request_leaves_a_container_to_join(node: Node, docker: Container, home: Path) -> None:
@@ -243,6 +270,29 @@ def test_open_of_a_container_that_is_not_as_ordered_is_refused_and_closed(
     assert node.record() is None
 
 
+def test_open_with_a_process_of_another_container_ends_nothing_of_it(
+    node: Node, start: Callable[..., Container]
+) -> None:
+    """The plan names a number; whose process has it now is not ours to end before it is identified (P2, T40)."""
+    other = start(uid=USER + 1, gid=GROUP + 1)
+    task = in_mounts_of(other)
+    node.answers(granted(other).plan)
+    assert node.open() == f"hold process: not uid {NOBODY} and gid {NOBODY}"
+    alive = runs(other.pid), runs(task.pid)
+    task.kill()
+    assert alive == (True, True)
+
+
+def test_open_with_a_process_of_the_host_ends_nothing_of_it(node: Node, docker: Container) -> None:
+    """The same for what shares the mount namespace of the opener: here, the tests'."""
+    bystander = Child(signal.pause)
+    node.answers(granted(docker, hold_pid=bystander.pid).plan)
+    assert node.open() == f"hold process: pid {bystander.pid} is another program"
+    alive = runs(bystander.pid), runs(docker.pid)
+    bystander.kill()
+    assert alive == (True, True)
+
+
 def test_open_that_fails_late_ends_the_container(node: Node, docker: Container) -> None:
     (docker.root / "dev" / "pts").rmdir()
     node.answers(granted(docker).plan)
@@ -254,7 +304,7 @@ def test_open_that_fails_late_ends_the_container(node: Node, docker: Container) 
 def test_open_that_fails_late_and_cannot_be_taken_back_keeps_the_record(node: Node, docker: Container) -> None:
     (docker.root / "dev" / "pts").rmdir()
     node.answers(granted(docker).plan)
-    node.kept.write_text("1" * 64)
+    node.keeps(closing="1")
     assert node.open().startswith("the container could not be given the host's /dev/pts")
     record = node.record()
     assert (record.state, record.hold.pid, ffi.string(record.id)) == (lib.RECORD_INTENT, docker.pid, b"a1" * 32)
@@ -282,7 +332,8 @@ def test_open_waits_for_another_opener_of_the_key(node: Node, docker: Container)
     node.answers(granted(docker).plan)
     fd = done(lib.record_open_dir, os.fsencode(node.state), NODE, JOB, 1)
     lock = done(lib.record_lock, fd, key_of(new_request()), 1, -1)
-    assert node.open() == "another step has been opening the container for 3 s; try again later"
+    node.more = ("deadline=1",)
+    assert node.open() == "another step has been opening the container for 1 s; try again later"
     os.close(lock)
     assert node.open() == ""
     os.close(fd)
@@ -296,13 +347,13 @@ def test_open_waits_for_another_opener_of_the_key(node: Node, docker: Container)
     ],
 )
 def test_open_without_a_user_for_the_hold_process_is_refused(node: Node, user: str, reason: str) -> None:
-    node.words = lambda: [*Node.words(node), f"hold_user={user}"]  # type: ignore[method-assign]
+    node.more = (f"hold_user={user}",)
     assert node.open() == reason
 
 
 @pytest.mark.parametrize(("word", "length"), [("docker", 120), ("policy", 4096), ("slurm_conf", 4096)])
 def test_open_with_a_word_that_is_too_long_is_refused(node: Node, word: str, length: int) -> None:
-    node.words = lambda: [*Node.words(node), f"{word}=/{'x' * length}"]  # type: ignore[method-assign]
+    node.more = (f"{word}=/{'x' * length}",)
     assert node.open() == f"plugstack line: {word}= is too long"
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .driver import GROUP, JOB, SANITIZED, USER, done, ffi, in_child, lib, new_request, refused, text
+from .driver import GROUP, JOB, USER, done, ffi, in_child, lib, new_request, refused, text
 
 NONCE = 0x1122334455667788
 SIZE = ffi.sizeof("struct socker_plan")
@@ -230,8 +230,8 @@ def grants(plan: Any) -> bool:
 
 
 def is_plain(path: bytes) -> bool:
-    return len(path) < 4096 and path.startswith(b"/") and (path == b"/" or path == bytes_of(PurePosixPath(path.decode(
-        errors="surrogateescape"))) and b".." not in path.split(b"/") and not path.startswith(b"//"))  # fmt: skip
+    return len(path) < 4096 and path.startswith(b"/") and (path == b"/" or (path == bytes_of(PurePosixPath(path.decode(
+        errors="surrogateescape"))) and b".." not in path.split(b"/") and not path.startswith(b"//")))  # fmt: skip
 
 
 def bytes_of(path: PurePosixPath) -> bytes:

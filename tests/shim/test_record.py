@@ -89,7 +89,6 @@ def test_record_unmap_of_none_is_harmless() -> None:
     lib.record_unmap(ffi.NULL)
 
 
-
 def edit(directory: int, change: Callable[[str], None]) -> None:
     change(f"/proc/self/fd/{directory}/{KEY.decode()}")
 

@@ -45,7 +45,10 @@ def copied(container: Container) -> Any:
 def test_seccomp_of_two_filters_is_copied_whole(container: Container) -> None:
     record = copied(container)
     assert record.filter_count == 2
-    assert [(one.first, one.count, one.flags) for one in record.filters[0:2]] == [(0, 4, SPEC_ALLOW), (4, 4, SPEC_ALLOW)]
+    assert [(one.first, one.count, one.flags) for one in record.filters[0:2]] == [
+        (0, 4, SPEC_ALLOW),
+        (4, 4, SPEC_ALLOW),
+    ]
 
 
 def test_seccomp_is_copied_oldest_first(container: Container) -> None:
@@ -61,7 +64,7 @@ def test_seccomp_installed_decides_as_where_it_was_copied(container: Container) 
 
 def test_seccomp_installed_in_another_order_would_show(container: Container) -> None:
     record = copied(container)
-    first, last = (dict(first=one.first, count=one.count, flags=one.flags) for one in record.filters[0:2])
+    first, last = ({"first": one.first, "count": one.count, "flags": one.flags} for one in record.filters[0:2])
     record.filters[0], record.filters[1] = last, first
     assert installed(record) == (lib.HOLD_FIRST_ERRNO, "2")
 

@@ -363,9 +363,14 @@ CONTEXTS = ("S_CTX_ERROR", "S_CTX_LOCAL", "S_CTX_REMOTE", "S_CTX_ALLOCATOR", "S_
 
 @pytest.mark.parametrize("context", CONTEXTS)
 @pytest.mark.parametrize("name", ["init", "user_init", "task_init_privileged", "job_epilog"])
-@pytest.mark.parametrize("spoil", [lambda: None, *(spoil for spoil, _ in REFUSALS)])
-def test_hook_never_fails_in_any_context(context: str, name: str, spoil: Callable[[], None]) -> None:
+def test_hook_never_fails_in_any_context(context: str, name: str) -> None:
     lib.fake_context(getattr(lib, context))
+    in_child(lambda: hook(name, ("state=/nowhere", "policy=/fake/refuse/x")))
+
+
+@pytest.mark.parametrize("spoil", [spoil for spoil, _ in REFUSALS])
+@pytest.mark.parametrize("name", ["user_init", "task_init_privileged", "job_epilog"])
+def test_hook_never_fails_whatever_is_wrong(name: str, spoil: Callable[[], None]) -> None:
     spoil()
     in_child(lambda: hook(name, ("state=/nowhere", "policy=/fake/refuse/x")))
 

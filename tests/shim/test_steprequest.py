@@ -13,6 +13,7 @@ import pytest
 from .driver import EXTRA_GROUP, GROUP, JOB, NODE, REFERENCE, USER, ffi, in_child, lib, strings
 
 BATCH = 0xFFFFFFFB
+KEPT: list[Any] = []
 pytestmark = pytest.mark.usefixtures("node_name")
 
 
@@ -21,6 +22,8 @@ def read() -> Any:
     err = ffi.new("struct socker_error *")
     result = lib.steprequest_read(lib.fake_handle(), request, err)
     assert (bytes(ffi.string(err.text)).decode(), result) == ("", 0)
+    # a part of it does not keep the whole alive
+    KEPT.append(request)
     return request
 
 
