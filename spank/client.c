@@ -2,6 +2,7 @@
 #include "client.h"
 
 #include <slurm/spank.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,5 +55,26 @@ int client_check(void)
 	slurm_error(
 		"socker: --container does not work together with --export-file, which sends no variable of Slurm's; "
 		"use --export=NAME=VALUE,...");
+	return -1;
+}
+
+/* srun takes any lone colon among its words for the beginning of another component. */
+int client_check_components(void)
+{
+	autofclose FILE *words = fopen("/proc/self/cmdline", "re");
+	autofree char *word = NULL;
+	size_t size = 0;
+	bool container = getenv("SRUN_CONTAINER") || getenv("SLURM_CONTAINER");
+	bool components = false;
+
+	while (words && getdelim(&word, &size, '\0', words) > 0) {
+		/* --cont may be --contiguous */
+		container |= strncmp(word, "--conta", 7) == 0;
+		components |= strcmp(word, ":") == 0;
+	}
+	if (!container || !components)
+		return 0;
+	slurm_error("socker: --container does not work together with \":\", since Slurm would give every component "
+		    "the first one's image; start each component with an srun of its own, or use --multi-prog");
 	return -1;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the plugin checks in sbatch and salloc, as the submitting user, before anything is submitted. */
+/* What the plugin checks in srun, sbatch and salloc, as the submitting user, before anything is submitted. */
 #ifndef SOCKER_CLIENT_H
 #define SOCKER_CLIENT_H
 
@@ -9,5 +9,11 @@
  * host. Seen on the command line; a job_submit plugin covers scripts that say it themselves (slurm/job_submit.lua).
  */
 int client_check(void);
+
+/*
+ * -1, after a line to the user, when srun is given several components ("srun A : B") and a container: Slurm has one
+ * SLURM_CONTAINER for all of them, so a component would run in an image that it did not ask for.
+ */
+int client_check_components(void);
 
 #endif

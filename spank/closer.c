@@ -81,11 +81,17 @@ static void remove_files(int dir, const char *key)
 	unlinkat(dir, name, 0);
 }
 
+/* A record that is being closed, and the lock that keeps an opener away from it meanwhile. */
+struct closing {
+	const struct socker_record *record;
+	char key[17];
+	int lock; /* -1: the caller's */
+};
+
 /* Records that are closed together: Docker is asked once, and shared cgroup directories go when the last is gone. */
 struct batch {
 	uint32_t count;
-	const struct socker_record *records[SOCKER_CLOSE_MAX];
-	char keys[SOCKER_CLOSE_MAX][17];
+	struct closing list[RECORD_KEYS_MAX];
 };
 
 static int close_batch(const struct socker_config *config, int dir, const struct batch *batch, struct socker_error *err)
@@ -95,14 +101,14 @@ static int close_batch(const struct socker_config *config, int dir, const struct
 
 	if (batch->count == 0)
 		return 0;
-	question = new_question(config, batch->records[0]->request.node, err);
+	question = new_question(config, batch->list[0].record->request.node, err);
 	if (!question)
 		return -1;
 	/* dead before Docker is asked, so that Docker has seen their end when Python is ready to ask */
 	for (uint32_t i = 0; i < batch->count; i++) {
-		if (batch->records[i]->hold.pid)
-			container_kill(&batch->records[i]->hold);
-		add_item(question, batch->records[i]);
+		if (batch->list[i].record->hold.pid)
+			container_kill(&batch->list[i].record->hold);
+		add_item(question, batch->list[i].record);
 	}
 	if (ask(config, question, "close", err) < 0)
 		return -1;
@@ -111,29 +117,35 @@ static int close_batch(const struct socker_config *config, int dir, const struct
 			result = socker_fail(err, "%s", question->message);
 			continue;
 		}
-		cgroup_remove(batch->records[i]);
-		remove_files(dir, batch->keys[i]);
+		cgroup_remove(batch->list[i].record);
+		remove_files(dir, batch->list[i].key);
 	}
 	return result;
 }
 
-static void add_record(struct batch *batch, int dir, const char *key)
+/* Takes the lock over. */
+static void add_record(struct batch *batch, int dir, const char *key, int lock)
 {
-	const struct socker_record *record = record_map(dir, key);
+	struct closing closing = {.record = record_map(dir, key), .lock = lock};
 
-	if (!record) {
+	if (!closing.record) {
 		/* not ours, or of another version: nothing it says can be used */
 		remove_files(dir, key);
+		scope_close(&closing.lock);
 		return;
 	}
-	batch->records[batch->count] = record;
-	snprintf(batch->keys[batch->count++], sizeof(batch->keys[0]), "%s", key);
+	snprintf(closing.key, sizeof(closing.key), "%s", key);
+	batch->list[batch->count++] = closing;
 }
 
 static void forget_records(struct batch *batch)
 {
-	while (batch->count)
-		record_unmap(batch->records[--batch->count]);
+	while (batch->count) {
+		struct closing *last = &batch->list[--batch->count];
+
+		record_unmap(last->record);
+		scope_close(&last->lock);
+	}
 }
 
 int closer_close_key(const struct socker_config *config, int dir, const char *key, struct socker_error *err)
@@ -141,7 +153,7 @@ int closer_close_key(const struct socker_config *config, int dir, const char *ke
 	struct batch batch = {0};
 	int result;
 
-	add_record(&batch, dir, key);
+	add_record(&batch, dir, key, -1);
 	result = close_batch(config, dir, &batch, err);
 	forget_records(&batch);
 	return result;
@@ -150,6 +162,15 @@ int closer_close_key(const struct socker_config *config, int dir, const char *ke
 static bool is_key(const char *name)
 {
 	return strlen(name) == 16 && name[strspn(name, "0123456789abcdef")] == '\0';
+}
+
+static bool is_in_batch(const struct batch *batch, const char *key)
+{
+	for (uint32_t i = 0; i < batch->count; i++) {
+		if (strcmp(batch->list[i].key, key) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* An opener that is still at work has lost its step by now and ends; its lock is free then. */
@@ -162,19 +183,19 @@ static int collect_keys(struct batch *batch, int dir, struct socker_error *err)
 	if (!list)
 		return socker_fail(err, "the job's directory cannot be read: %m");
 	rewinddir(list);
-	while ((entry = readdir(list)) && batch->count < SOCKER_CLOSE_MAX) {
+	while ((entry = readdir(list)) && batch->count < RECORD_KEYS_MAX) {
 		autofd lock = -1;
 		char key[17];
 
 		snprintf(key, sizeof(key), "%.16s", entry->d_name);
-		if (entry->d_name[0] == '.' || !is_key(key))
+		if (entry->d_name[0] == '.' || !is_key(key) || is_in_batch(batch, key))
 			continue;
 		lock = record_lock(dir, key, 2, -1, err);
 		if (lock < 0)
 			result = -1;
-		else if (strlen(entry->d_name) == 16)
-			add_record(batch, dir, key);
-		else if (faccessat(dir, key, F_OK, 0) < 0)
+		else if (faccessat(dir, key, F_OK, 0) == 0)
+			add_record(batch, dir, key, steal_fd(&lock));
+		else
 			remove_files(dir, key);
 	}
 	return result;
@@ -197,8 +218,8 @@ static int remove_job_dir(const struct socker_config *config, const char *node, 
 
 	if (snprintf(path, sizeof(path), "%s/%s/%u", config->state, node, job) >= (int)sizeof(path))
 		return -1;
-	/* another sweep may have been faster */
-	return rmdir(path) < 0 && errno != ENOENT ? -1 : 0;
+	/* another sweep may have been faster, or have a lock here and do the same when it goes */
+	return rmdir(path) < 0 && errno != ENOENT && errno != ENOTEMPTY ? -1 : 0;
 }
 
 int closer_close_job(const struct socker_config *config, const char *node, uint32_t job, struct socker_error *err)
@@ -243,23 +264,35 @@ static int collect_job(struct socker_close *question, int node_dir, const char *
 	return 0;
 }
 
-static int close_dead(const struct socker_config *config, const struct socker_close *answer, int dry_run,
+/* Asks which of the question's jobs live, closes the others, and empties the question. */
+static int close_dead(const struct socker_config *config, struct socker_close *question, int dry_run,
 		      struct socker_error *err)
 {
-	uint32_t done = 0;
 	int result = 0;
 
-	for (uint32_t i = 0; i < answer->count; i++) {
-		uint32_t job = answer->items[i].job;
+	if (question->count == 0)
+		return 0;
+	if (ask(config, question, "sweep", err) < 0)
+		return -1;
+	if (question->message[0])
+		result = socker_fail(err, "%s", question->message);
+	for (uint32_t i = 0; i < question->count; i++) {
+		uint32_t job = question->items[i].job;
 
-		if (answer->items[i].keep || (i && job == done))
+		if (question->items[i].keep)
 			continue;
-		done = job;
-		printf("%s job %u on %s\n", dry_run ? "would close" : "closed", job, answer->node);
-		if (!dry_run && closer_close_job(config, answer->node, job, err) < 0)
+		if (!dry_run && closer_close_job(config, question->node, job, err) < 0)
 			result = -1;
+		else
+			printf("%s job %u on %s\n", dry_run ? "would close" : "closed", job, question->node);
 	}
+	question->count = 0;
 	return result;
+}
+
+static bool is_job(const struct dirent *entry)
+{
+	return entry->d_name[0] >= '1' && entry->d_name[0] <= '9';
 }
 
 /* Adds what the state directory holds of a node; for the whole state directory this is called for each node. */
@@ -273,28 +306,34 @@ static int collect_node(struct socker_close *question, int top, const char *node
 	if (!list)
 		return socker_fail(err, "%s: %m", node);
 	while (!partial && (entry = readdir(list))) {
-		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
+		if (is_job(entry))
 			partial = collect_job(question, dir, entry->d_name);
 	}
 	return partial;
 }
 
+/* Closes the records of dead jobs; Slurm is asked about as many jobs at once as a question has room for. */
 static int sweep_node(const struct socker_config *config, int top, const char *node, int dry_run,
 		      struct socker_error *err)
 {
 	autofree struct socker_close *question = new_question(config, node, err);
+	autofd dir = question ? trust_open_dir_at(top, node, 0, err) : -1;
+	autoclosedir DIR *list = dir < 0 ? NULL : fdopendir(dup(dir));
+	struct dirent *entry;
+	int result = 0;
 
-	if (!question || collect_node(question, top, node, err) < 0)
-		return -1;
+	if (!list)
+		return socker_fail(err, "%s: %m", node);
 	question->deadline_ms = SWEEP_DEADLINE;
 	question->sweep = SOCKER_SWEEP_RECORDED;
-	if (question->count == 0)
-		return 0;
-	if (ask(config, question, "sweep", err) < 0)
-		return -1;
-	if (close_dead(config, question, dry_run, err) < 0)
-		return -1;
-	return question->message[0] ? socker_fail(err, "%s", question->message) : 0;
+	while ((entry = readdir(list))) {
+		if (!is_job(entry))
+			continue;
+		question->items[question->count++].job = (uint32_t)strtoul(entry->d_name, NULL, 10);
+		if (question->count == SOCKER_CLOSE_MAX && close_dead(config, question, dry_run, err) < 0)
+			result = -1;
+	}
+	return close_dead(config, question, dry_run, err) < 0 ? -1 : result;
 }
 
 static bool is_directory(int dir, const char *name)

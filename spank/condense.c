@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { LEAVES_MAX = 2048, EVALUATIONS_MAX = 65536, RETURNS_MAX = 16, WORD_NUMBER = 0, WORD_ARCH = 1, DEPTH_MAX = 64 };
+enum { LEAVES_MAX = 2048, STEPS_MAX = 1 << 20, RETURNS_MAX = 16, WORD_NUMBER = 0, WORD_ARCH = 1, DEPTH_MAX = 64 };
 
 #if defined(__x86_64__)
 static const uint32_t architectures[] = {AUDIT_ARCH_X86_64, AUDIT_ARCH_I386};
@@ -33,7 +33,7 @@ struct builder {
 	int used;
 	int returns[RETURNS_MAX]; /* places of the RET instructions, to share them */
 	int return_count;
-	int evaluations; /* a bit test on the number can divide it into billions of intervals */
+	int steps; /* a bit test can divide the numbers into billions of intervals, conditions can meet again */
 	bool failed;
 	bool arch_is_known; /* false: an architecture that the filter does not name */
 	uint32_t arch;
@@ -48,6 +48,20 @@ static int fail(struct builder *builder)
 {
 	builder->failed = true;
 	return 0;
+}
+
+/* Whether there is an instruction at pc, and patience to look at it. */
+static bool may_step(struct builder *builder, uint32_t pc)
+{
+	if (pc >= builder->in_count || ++builder->steps > STEPS_MAX)
+		fail(builder);
+	return !builder->failed;
+}
+
+/* What follows a jump by k, which leads forward or is none; as in the kernel, which refuses others. */
+static uint32_t jump_from(const struct builder *builder, uint32_t pc, uint32_t k)
+{
+	return k < builder->in_count - pc ? pc + 1 + k : builder->in_count;
 }
 
 static int emit(struct builder *builder, struct sock_filter instruction)
@@ -151,7 +165,7 @@ static bool is_known_jump(const struct sock_filter *at)
  */
 static int copy_code(struct builder *builder, uint32_t pc, uint32_t number, enum holds holds, int depth)
 {
-	while (!builder->failed && pc < builder->in_count && depth < DEPTH_MAX) {
+	while (depth < DEPTH_MAX && may_step(builder, pc)) {
 		const struct sock_filter *at = &builder->in[pc];
 		uint32_t word = at->k / 4;
 
@@ -165,7 +179,7 @@ static int copy_code(struct builder *builder, uint32_t pc, uint32_t number, enum
 			fall_to(builder, copy_code(builder, pc + 1, number, HOLDS_ARGUMENT, depth + 1));
 			return emit(builder, *at);
 		} else if (at->code == (BPF_JMP | BPF_JA)) {
-			pc += at->k + 1;
+			pc = jump_from(builder, pc, at->k);
 		} else if (is_known_jump(at) && holds == HOLDS_ARGUMENT) {
 			int no = copy_code(builder, pc + 1 + at->jf, number, holds, depth + 1);
 			int yes = copy_code(builder, pc + 1 + at->jt, number, holds, depth + 1);
@@ -209,9 +223,7 @@ static uint32_t evaluate_from(struct builder *builder, uint32_t low)
 	uint32_t high = UINT32_MAX;
 	uint32_t pc = 0;
 
-	if (++builder->evaluations > EVALUATIONS_MAX)
-		fail(builder);
-	while (!builder->failed && pc < builder->in_count) {
+	while (may_step(builder, pc)) {
 		const struct sock_filter *at = &builder->in[pc];
 
 		if (at->code == (BPF_RET | BPF_K)) {
@@ -227,7 +239,7 @@ static uint32_t evaluate_from(struct builder *builder, uint32_t low)
 			holds = at->k / 4 == WORD_NUMBER ? HOLDS_NUMBER : HOLDS_ARCH;
 			pc++;
 		} else if (at->code == (BPF_JMP | BPF_JA)) {
-			pc += at->k + 1;
+			pc = jump_from(builder, pc, at->k);
 		} else if (is_known_jump(at) && holds == HOLDS_NUMBER) {
 			uint64_t change = next_change(at->code, at->k, low);
 
@@ -327,6 +339,15 @@ static bool same_for_arguments(const struct builder *builder, uint32_t arch, uin
 	return true;
 }
 
+static bool same_for_number(const struct builder *builder, uint32_t arch, uint32_t number)
+{
+	uint32_t data[16] = {number, arch};
+	int64_t wanted = condense_run(builder->in, builder->in_count, data);
+
+	return wanted >= 0 && condense_run(builder->out, (uint32_t)builder->used, data) == wanted;
+}
+
+/* The numbers of all system calls that there may be, and those around each constant of the filter. */
 static bool same_everywhere(const struct builder *builder)
 {
 	static const uint32_t other = 0x12345678;
@@ -335,13 +356,16 @@ static bool same_everywhere(const struct builder *builder)
 		uint32_t value = arch < ARCHITECTURES ? architectures[arch] : other;
 
 		for (uint32_t number = 0; number < 1024; number++) {
-			uint32_t data[16] = {number, value};
-			uint32_t x32[16] = {number | 0x40000000, value};
+			if (!same_for_number(builder, value, number) ||
+			    !same_for_number(builder, value, number | 0x40000000))
+				return false;
+		}
+		for (uint32_t i = 0; i < builder->in_count; i++) {
+			uint32_t constant = builder->in[i].k;
 
-			if (condense_run(builder->in, builder->in_count, data) !=
-				    condense_run(builder->out, (uint32_t)builder->used, data) ||
-			    condense_run(builder->in, builder->in_count, x32) !=
-				    condense_run(builder->out, (uint32_t)builder->used, x32))
+			if (!same_for_number(builder, value, constant - 1) ||
+			    !same_for_number(builder, value, constant) ||
+			    !same_for_number(builder, value, constant + 1))
 				return false;
 		}
 		for (uint32_t i = 0; i < builder->in_count; i++) {

@@ -195,6 +195,11 @@ int container_attach(struct container *container, const struct record_hold *hold
 	return 0;
 }
 
+int container_lives(const struct container *container, struct socker_error *err)
+{
+	return pidfd_signal(container->pidfd, 0) == 0 ? 0 : socker_fail(err, "the hold process has ended");
+}
+
 static void kill_if_inside(int pid, uint64_t mnt_inode)
 {
 	struct stat mnt;

@@ -31,6 +31,9 @@ void container_protect(const struct record_hold *hold);
 /* Opens the container that the record names; -1 when its hold process is not the recorded one any more. */
 int container_attach(struct container *container, const struct record_hold *hold, struct socker_error *err);
 
+/* Tells that the hold process has not ended since the container was attached. */
+int container_lives(const struct container *container, struct socker_error *err);
+
 /* Kills what still runs in the container's mount namespace, then the hold process; waits for its end, up to 2 s. */
 void container_kill(const struct record_hold *hold);
 

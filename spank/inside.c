@@ -12,6 +12,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
@@ -121,6 +122,18 @@ static int open_target(const struct host_devices *host, int root, const char *ta
 	return open_below(root, target);
 }
 
+/* A host's file that is lent as a part of a directory needs no mount of its own, where it is as writable. */
+static bool is_there(int tree, int fd, const struct stat *status)
+{
+	struct stat of_tree;
+	struct statvfs of_tree_fs;
+	struct statvfs fs;
+
+	return fstat(tree, &of_tree) == 0 && of_tree.st_dev == status->st_dev && of_tree.st_ino == status->st_ino &&
+	       fstatvfs(tree, &of_tree_fs) == 0 && fstatvfs(fd, &fs) == 0 &&
+	       (of_tree_fs.f_flag & ST_RDONLY) == (fs.f_flag & ST_RDONLY);
+}
+
 static int attach_here(const struct host_devices *host, int tree, const char *target, bool file)
 {
 	autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -132,7 +145,7 @@ static int attach_here(const struct host_devices *host, int tree, const char *ta
 	if (S_ISDIR(status.st_mode) == file || S_ISLNK(status.st_mode))
 		return file ? EISDIR : ENOTDIR;
 	if (!is_containers_own(host, root, fd))
-		return EPERM;
+		return is_there(tree, fd, &status) ? 0 : EPERM;
 	return move_mount_raw(tree, fd) < 0 ? errno : 0;
 }
 

@@ -129,12 +129,12 @@ int mounts_attach(struct mounts *mounts, const struct container *container, stru
 		  struct socker_error *err)
 {
 	for (uint32_t i = 0; i < mounts->count; i++) {
-		if (mounts->list[i].tree >= 0)
-			mounts->list[i].error = inside_attach(container->mnt, mounts->list[i].tree,
-							      mounts->list[i].path, mounts->list[i].file);
 		if (record->place_count == RECORD_PLACES_MAX)
 			return socker_fail(err, "more than %d directories of the host in one container",
 					   RECORD_PLACES_MAX);
+		if (mounts->list[i].tree >= 0)
+			mounts->list[i].error = inside_attach(container->mnt, mounts->list[i].tree,
+							      mounts->list[i].path, mounts->list[i].file);
 		record->places[record->place_count] = (struct record_place){
 			.path = record_add_text(record, mounts->list[i].path),
 			.error = mounts->list[i].error,

@@ -37,8 +37,13 @@ static int find_hold(const struct socker_config *config, struct socker_request *
 	const struct passwd *entry = getpwnam(config->hold_user);
 	autofd hold = -1;
 
-	if (!entry || entry->pw_uid == 0 || entry->pw_gid == 0)
+	if (!entry)
 		return socker_fail(err, "the system user %s does not exist on this node; tell your administrator",
+				   config->hold_user);
+	if (entry->pw_uid == 0 || entry->pw_gid == 0)
+		return socker_fail(err,
+				   "the hold process may not run as %s, which is root or of its group; tell your "
+				   "administrator",
 				   config->hold_user);
 	request->hold_uid = entry->pw_uid;
 	request->hold_gid = entry->pw_gid;
@@ -107,7 +112,7 @@ static int take_plan(struct socker_record *record, const struct socker_plan *pla
 }
 
 /* The profile that AppArmor put the container in; empty where the kernel has no AppArmor or the container none. */
-static void read_label(struct socker_record *record, int pid)
+static int read_label(struct socker_record *record, int pid, struct socker_error *err)
 {
 	char path[64];
 	autofd fd = -1;
@@ -115,11 +120,15 @@ static void read_label(struct socker_record *record, int pid)
 
 	snprintf(path, sizeof(path), "/proc/%d/attr/apparmor/current", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	size = fd < 0 ? 0 : read(fd, record->label, sizeof(record->label) - 1);
+	/* ENOENT: a kernel without AppArmor; EINVAL: one that has not started it */
+	size = fd < 0 && errno == ENOENT ? 0 : read(fd, record->label, sizeof(record->label) - 1);
+	if (size < 0 && errno != EINVAL)
+		return socker_fail(err, "the container's AppArmor profile cannot be read: %m");
 	record->label[size > 0 ? size : 0] = '\0';
 	record->label[strcspn(record->label, " \n")] = '\0';
 	if (strcmp(record->label, "unconfined") == 0)
 		record->label[0] = '\0';
+	return 0;
 }
 
 /* Adds the places this step needs to a container that is open. */
@@ -131,7 +140,7 @@ static int attach_places(struct opening *opening, struct mounts *mounts, struct 
 	    mounts_add(mounts, request, request->cwd, request->cwd, 0, err) < 0)
 		return -1;
 	if (place_misses_script(opening->record, request) &&
-	    mounts_add(mounts, request, request->script, request->script, SOCKER_MOUNT_READONLY, err) < 0)
+	    mounts_add(mounts, request, request->script, request->script, 0, err) < 0)
 		return -1;
 	return mounts_attach(mounts, &opening->container, opening->record, false, err);
 }
@@ -167,11 +176,13 @@ static int make_ready(struct opening *opening, const struct socker_plan *plan, s
 	    container_attach(&opening->container, &record->hold, err) < 0 ||
 	    cgroup_place(record, record->hold.pid, err) < 0 ||
 	    mounts_harden(&opening->container, record->hold.pid, err) < 0 || attach_plan(opening, plan, err) < 0 ||
-	    seccomp_copy(record, record->hold.pid, err) < 0)
+	    seccomp_copy(record, record->hold.pid, err) < 0 || read_label(record, record->hold.pid, err) < 0)
 		return -1;
 	container_protect(&record->hold);
 	seccomp_condense(record, opening->config->state);
-	read_label(record, record->hold.pid);
+	/* it lived until here, so its pid was no other's in between */
+	if (container_lives(&opening->container, err) < 0)
+		return -1;
 	record->state = RECORD_OPEN;
 	return record_write(opening->dir, opening->key, record, err);
 }

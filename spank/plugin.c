@@ -38,10 +38,10 @@ HOOK int slurm_spank_init_post_opt(spank_t sp, int count, char *words[])
 	(void)sp;
 	(void)count;
 	(void)words;
-	if (spank_context() != S_CTX_ALLOCATOR)
-		return ESPANK_SUCCESS;
 	/* Slurm 22.05 takes a positive result, as ESPANK_ERROR is, for success */
-	return client_check();
+	if (spank_context() == S_CTX_ALLOCATOR)
+		return client_check();
+	return spank_context() == S_CTX_LOCAL ? client_check_components() : ESPANK_SUCCESS;
 }
 
 HOOK int slurm_spank_user_init(spank_t sp, int count, char *words[])

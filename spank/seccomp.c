@@ -72,8 +72,12 @@ int seccomp_copy(struct socker_record *record, int pid, struct socker_error *err
 	return 0;
 }
 
+/* Another number for each change of what condensing does: what an older release has kept is not used. */
+#define CONDENSED_MAGIC 0x736b6302
+
 /* A filter and its condensed form, as a file in the directory for records. */
 struct condensed {
+	uint32_t magic;
 	uint32_t in_count, out_count;
 	struct sock_filter in[BPF_MAXINSNS];
 	struct sock_filter out[BPF_MAXINSNS];
@@ -87,7 +91,8 @@ static bool load_condensed(struct condensed *found, int dir, const char *name, c
 
 	return fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == 0 &&
 	       !(status.st_mode & 077) && read(fd, found, sizeof(*found)) == (ssize_t)sizeof(*found) &&
-	       found->in_count == count && found->out_count <= count && memcmp(found->in, in, count * sizeof(*in)) == 0;
+	       found->magic == CONDENSED_MAGIC && found->in_count == count && found->out_count <= count &&
+	       memcmp(found->in, in, count * sizeof(*in)) == 0;
 }
 
 /* A file that cannot be kept costs time at the next container, nothing else. */
@@ -120,6 +125,7 @@ void seccomp_condense(struct socker_record *record, const char *state)
 			continue;
 		if (!load_condensed(condensed, dir, name, in, filter->count)) {
 			memcpy(condensed->in, in, filter->count * sizeof(*in));
+			condensed->magic = CONDENSED_MAGIC;
 			condensed->in_count = filter->count;
 			condensed->out_count = condense_filter(in, filter->count, condensed->out, BPF_MAXINSNS);
 			keep_condensed(condensed, dir, name);

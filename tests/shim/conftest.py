@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TEST_SECONDS = 40
 
 settings.register_profile(
-    "shim", max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+    "shim", max_examples=80, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("shim")
 
@@ -36,7 +36,8 @@ def pytest_configure() -> None:
             os.set_inheritable(fd, False)
     if os.geteuid() != 0:
         pytest.exit("the shim's tests must be run by root: they make mounts and change ids", returncode=2)
-    # what the C mounts, and whom it kills in a mount namespace, stays with the tests
+    if os.getppid() != 1:
+        pytest.exit("the shim's tests must see no process but their own: start them by tests/shim/run", returncode=2)
     assert lib.shim_private_mounts() == 0
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     faulthandler.register(signal.SIGALRM, file=os.dup(2), chain=True)

@@ -13,13 +13,18 @@
 
 #include "outcome.h"
 
-static void answer(uint32_t verdict, const char *message)
+static void answer_with(uint32_t magic, uint32_t verdict, const char *message)
 {
-	struct outcome outcome = {.magic = OUTCOME_MAGIC, .verdict = verdict};
+	struct outcome outcome = {.magic = magic, .verdict = verdict};
 
 	snprintf(outcome.message, sizeof(outcome.message), "%s", message);
 	if (pwrite(OPENER_OUTCOME, &outcome, sizeof(outcome), 0) != (ssize_t)sizeof(outcome))
 		_exit(3);
+}
+
+static void answer(uint32_t verdict, const char *message)
+{
+	answer_with(OUTCOME_MAGIC, verdict, message);
 }
 
 /* What slurmstepd gave it, as the message of a refusal. */
@@ -71,6 +76,8 @@ static void serve(const char *behaviour, const char *argument, int argc, char *a
 		answer(0, argument + 1);
 	else if (strcmp(behaviour, "speechless") == 0)
 		answer(0, "");
+	else if (strcmp(behaviour, "foreign") == 0)
+		answer_with(SOCKER_PLAN_MAGIC, SOCKER_GRANT, "");
 	else if (strcmp(behaviour, "publish") == 0)
 		publish(argument);
 	else if (strcmp(behaviour, "report") == 0)

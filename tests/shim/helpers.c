@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/mount.h>
@@ -21,6 +22,16 @@
 
 #include "mountapi.h"
 #include "scope.h"
+
+char *shim_bytes(size_t size)
+{
+	return calloc(1, size);
+}
+
+void shim_free(void *memory)
+{
+	free(memory);
+}
 
 int shim_filter(int number)
 {
@@ -130,13 +141,13 @@ int shim_mount_file(const struct mounts *mounts, uint32_t index)
 }
 
 /* A root file system as runc leaves it, in small: a layer, a tmpfs on /dev, the hold binary as a bind mount. */
-static bool make_root(const char *root, const char *program, bool own_dev)
+static bool make_root(const char *root, const char *program, const char *inside, bool own_dev)
 {
 	return shim_private_mounts() == 0 && mount("tmpfs", root, "tmpfs", 0, "mode=0755") == 0 && chdir(root) == 0 &&
 	       mkdir("dev", 0755) == 0 && (!own_dev || mount("tmpfs", "dev", "tmpfs", 0, "mode=0755") == 0) &&
 	       mkdir("dev/pts", 0755) == 0 && mkdir("proc", 0755) == 0 && mount("proc", "proc", "proc", 0, NULL) == 0 &&
-	       mkdir(".socker", 0755) == 0 && mknod(".socker/hold", S_IFREG | 0755, 0) == 0 &&
-	       mount(program, ".socker/hold", NULL, MS_BIND, NULL) == 0 && syscall(SYS_pivot_root, ".", ".") == 0 &&
+	       mkdir(".socker", 0755) == 0 && mknod(inside + 1, S_IFREG | 0755, 0) == 0 &&
+	       mount(program, inside + 1, NULL, MS_BIND, NULL) == 0 && syscall(SYS_pivot_root, ".", ".") == 0 &&
 	       umount2(".", MNT_DETACH) == 0 && chdir("/") == 0;
 }
 
@@ -164,11 +175,14 @@ static void hold_child(const char *root, const char *program, uint32_t uid, uint
 	char *const argv[] = {"hold", NULL};
 	char *const envp[] = {NULL};
 	bool of_host = flaws & HOLD_HOST_MOUNTS;
+	char inside[64];
 
+	/* its name becomes that of the process */
+	snprintf(inside, sizeof(inside), "/.socker/%s", strrchr(program, '/') + 1);
 	/* whatever happens to the tests, nothing of theirs stays */
-	if ((of_host || make_root(root, program, !(flaws & HOLD_PLAIN_DEV))) && become(uid, gid, flaws) &&
+	if ((of_host || make_root(root, program, inside, !(flaws & HOLD_PLAIN_DEV))) && become(uid, gid, flaws) &&
 	    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0)
-		execve(of_host ? program : "/.socker/hold", argv, envp);
+		execve(of_host ? program : inside, argv, envp);
 	if (write(report, &errno, sizeof(errno)) < 0)
 		_exit(126);
 	_exit(127);

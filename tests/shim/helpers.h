@@ -23,6 +23,10 @@ int fake_message_is_error(int index);
 int hold_start(const char *root, const char *program, uint32_t uid, uint32_t gid, unsigned int flaws,
 	       struct socker_error *err);
 
+/* Exactly so many bytes, where a sanitizer sees each that is too many. */
+char *shim_bytes(size_t size);
+void shim_free(void *memory);
+
 /* For this thread: getpriority fails with number from now on. */
 int shim_filter(int number);
 int shim_private_mounts(void);

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from .driver import JOB, USER, Child, Container, done, ffi, in_child, lib, new_record
+from .driver import JOB, STAGE, USER, Child, Container, done, exact, ffi, in_child, lib, new_record
 
-TOP = f"slurm_shim{os.getpid()}"
+TOP = f"slurm_{STAGE.name}"
 # Hierarchies of version 1 that need no more than a directory, one that needs more, and version 2.
 WANTED = ("pids", "freezer", "cpuset", "cgroup2")
 
 
 def job_of(path: str, *, size: int = 256) -> str | None:
-    job = ffi.new("char[]", size)
+    job = exact(size)
     found = lib.cgroup_job_path(path.encode(), job, size)
     return ffi.string(job).decode() if found else None
 

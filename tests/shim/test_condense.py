@@ -116,7 +116,7 @@ LONG = like_runc(NUMBERS)
 def test_condense_of_a_long_list_is_much_shorter_and_the_same() -> None:
     short = condense(LONG)
     assert 0 < len(short) < len(LONG) / 4
-    assert_same(LONG, short, [*range(0, 402, 7), 398, 399, 400])
+    assert_same(LONG, short, [*range(0, 402, 37), 398, 399, 400])
 
 
 def test_condense_of_ranges_merges_them() -> None:
@@ -166,6 +166,18 @@ def test_condense_of_a_bit_test_on_the_number_ends_soon() -> None:
     Child(lambda: condense(both_ways)).wait(1)
 
 
+@pytest.mark.parametrize("k", [2**32 - 1, 2**32 - 2])
+def test_condense_of_a_jump_that_leads_back_keeps_the_input_soon(k: int) -> None:
+    """The kernel has no such filter, but nothing here says so."""
+    back = [(LD, 0, 0, NUMBER), (JA, 0, 0, k), (RET, 0, 0, ALLOW)]
+    assert Child(lambda: condense(back)).wait(0.5).said == []
+
+
+def test_condense_of_conditions_whose_ways_meet_again_ends_soon() -> None:
+    meet = [(LD, 0, 0, NUMBER), (JEQ, 0, 41, 56), (LD, 0, 0, ARGUMENT), *[(JEQ, 0, 0, k) for k in range(40)]]
+    Child(lambda: condense([*meet, (RET, 0, 0, ALLOW)])).wait(0.5)
+
+
 def jumps(count: int) -> st.SearchStrategy[list[Instruction]]:
     constants = st.sampled_from([0, 1, 2, 5, 56, 59, 60, 200, 0x40000000, 2**31, 2**32 - 1, X86_64, I386])
     high_bits = st.sampled_from([0x40000000, 2**31, 0xC0000000])  # of low bits: see the test of their time
@@ -205,7 +217,7 @@ def test_condense_of_any_program_is_the_same_or_keeps_it(program: list[Instructi
         assert_same(program, short, [k for code, _, _, k in program if code not in (RET, LD)])
 
 
-CODES = st.integers(0, 0xFF).filter(lambda code: code != JSET)
+CODES = st.integers(0, 0xFF)
 RAW = st.tuples(CODES, st.integers(0, 255), st.integers(0, 255), st.integers(0, 2**32 - 1))
 
 
@@ -271,9 +283,10 @@ def plant(trusted: Path) -> None:
     lib.seccomp_condense(record_of(LONG), os.fsencode(trusted))
     content = bytearray((trusted / "filter-0").read_bytes())
     allow = bytes(ffi.buffer(filter_of([(RET, 0, 0, ALLOW)])))
-    half = (len(content) - 8) // 2
-    content[4:8] = (1).to_bytes(4, "little")
-    content[8 + half : 8 + half + len(allow)] = allow
+    head = 12  # magic and two lengths
+    half = (len(content) - head) // 2
+    content[8:head] = (1).to_bytes(4, "little")
+    content[head + half : head + half + len(allow)] = allow
     (trusted / "filter-0").write_bytes(content)
 
 

@@ -75,7 +75,10 @@ def test_identify_of_what_is_refused_tells_nothing_of_it(start: Callable[..., Co
 @pytest.mark.parametrize("wrong", [{"uid": HOLD_UID + 1}, {"gid": HOLD_GID + 1}, {"uid": 0}, {"gid": 0}])
 def test_identify_of_a_process_of_another_user_is_refused(container: Container, wrong: dict[str, int]) -> None:
     ids = {"uid": HOLD_UID, "gid": HOLD_GID} | wrong
-    assert refusal(container.pid, **wrong) == f"hold process: not uid {ids['uid']} and gid {ids['gid']}"
+    assert (
+        refusal(container.pid, uid=ids["uid"], gid=ids["gid"])
+        == f"hold process: not uid {ids['uid']} and gid {ids['gid']}"
+    )
 
 
 def test_identify_of_another_program_is_refused(start: Callable[..., Container], trusted: Path) -> None:
@@ -113,10 +116,9 @@ def test_identify_reads_the_status_not_the_name(start: Callable[..., Container],
     """A name with a line end in it must not pass for a line of /proc/PID/status."""
     forged = trusted / "x\nUid:\t1 1 1 1"
     shutil.copy(HOLD, forged)
-    assert (
-        refusal(start(program=forged, uid=5).pid, uid=1, program=forged)
-        == f"hold process: not uid 1 and gid {HOLD_GID}"
-    )
+    container = start(program=forged, uid=5)
+    assert "Uid:\t1 1 1 1" in Path(f"/proc/{container.pid}/status").read_text().splitlines()[0]
+    assert refusal(container.pid, uid=1, program=forged) == f"hold process: not uid 1 and gid {HOLD_GID}"
 
 
 def attach(hold: Any) -> Any:

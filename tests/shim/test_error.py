@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from .driver import ffi, lib, text
+from .driver import exact, ffi, lib, text
 
 MESSAGE_SIZE = int(lib.SOCKER_MESSAGE_SIZE)
 HARMFUL = (
@@ -20,14 +20,14 @@ HARMFUL = (
 
 def printable(raw: bytes, size: int) -> bytes:
     """socker_printable into exactly size bytes, then once more with a guard behind them."""
-    exact = ffi.new("char[]", size)
-    lib.socker_printable(exact, size, raw)
+    out = exact(size)
+    lib.socker_printable(out, size, raw)
     guarded = ffi.new("char[]", b"\xa5" * (size + 8))
     lib.socker_printable(guarded, size, raw)
     assert bytes(ffi.buffer(guarded)[size : size + 8]) == b"\xa5" * 8
-    assert ffi.string(guarded, size) == ffi.string(exact, size)
-    assert b"\0" in bytes(ffi.buffer(exact)), "not ended"
-    return bytes(ffi.string(exact))
+    assert ffi.string(guarded, size) == ffi.string(out, size)
+    assert b"\0" in bytes(ffi.buffer(out, size)), "not ended"
+    return bytes(ffi.string(out))
 
 
 def expected(raw: bytes) -> bytes:

@@ -72,7 +72,7 @@ def test_opener_that_refuses_without_a_reason_is_said_to() -> None:
     assert refusal("speechless") == "refused without a reason"
 
 
-@pytest.mark.parametrize("behaviour", ["short", "vanish"])
+@pytest.mark.parametrize("behaviour", ["short", "vanish", "foreign"])
 def test_opener_that_ends_without_an_outcome_is_a_refusal(behaviour: str) -> None:
     assert refusal(behaviour) == "opening the container was interrupted"
 
@@ -104,6 +104,9 @@ def test_opener_started_from_low_descriptors_gets_the_right_ones() -> None:
 
     def start() -> str:
         let_none_be_inherited()
+        os.closerange(0, 5)
+        # its end is seen when it ends
+        done(lib.launch_wait, launch("slow"))
         os.closerange(0, 5)
         return refused(lib.launch_wait, launch("report"))
 

@@ -343,7 +343,7 @@ def test_open_waits_for_another_opener_of_the_key(node: Node, docker: Container)
     ("user", "reason"),
     [
         ("no-such-user", "the system user no-such-user does not exist on this node; tell your administrator"),
-        ("root", "the system user root does not exist on this node; tell your administrator"),
+        ("root", "the hold process may not run as root, which is root or of its group; tell your administrator"),
     ],
 )
 def test_open_without_a_user_for_the_hold_process_is_refused(node: Node, user: str, reason: str) -> None:

@@ -10,13 +10,13 @@ from stat import S_IMODE
 
 import pytest
 
-from .driver import USER, Child, done, ffi, lib, refused
+from .driver import USER, Child, done, exact, ffi, lib, refused
 
 TOKEN = "0123456789abcdef" * 2
 
 
 def read(path: Path) -> str:
-    token = ffi.new("char[]", int(lib.SOCKER_TOKEN_SIZE))
+    token = exact(int(lib.SOCKER_TOKEN_SIZE))
     done(lib.token_read, os.fsencode(path), token)
     return bytes(ffi.string(token)).decode()
 

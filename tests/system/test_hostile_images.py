@@ -127,14 +127,13 @@ def test_labels_of_the_image_are_not_believed(cluster: Cluster) -> None:
 def test_accounts_and_variables_of_the_image_do_not_reach_slurm_or_who_the_user_is(cluster: Cluster) -> None:
     script = "id -u; id -G; env; sleep 1; echo end"
     with cluster.allocation() as job:
-        step = job.popen("sh", "-c", f"echo $PPID; {script}", image="odd:hostile")
-        assert step.stdout
-        parent = int(step.stdout.readline())
-        around = Path(f"/proc/{parent}/environ").read_bytes()
-        assert Path(f"/proc/{parent}/comm").read_text() == "slurmstepd\n"
-        assert step.stderr
-        out, err = step.stdout.read(), step.stderr.read()
-        assert step.wait(timeout=20) == 0, err
+        with job.popen("sh", "-c", f"echo $PPID; {script}", image="odd:hostile") as step:
+            assert step.stdout
+            parent = int(step.stdout.readline())
+            around = Path(f"/proc/{parent}/environ").read_bytes()
+            assert Path(f"/proc/{parent}/comm").read_text() == "slurmstepd\n"
+            out, err = step.communicate(timeout=20)
+        assert step.returncode == 0, err
     uid, groups, *lines = out.splitlines()[:-1]
     assert uid == str(pwd.getpwnam("alice").pw_uid)
     assert "0" not in groups.split()

@@ -122,3 +122,22 @@ sbatch --quiet --output={inner} --wrap='{WHERE}; echo "[$SLURM_CONTAINER]"'
         cluster.assert_clean()
     assert job.output == f"{INSIDE}{OUTSIDE}[]\nbusybox\n[busybox:latest]\n"
     assert inner.read_text() == f"{OUTSIDE}[]\n"
+
+
+@pytest.mark.parametrize("variable", [False, True])
+def test_components_of_one_srun_do_not_take_each_other_s_image(cluster: Cluster, scratch: Path, variable: bool) -> None:
+    """Slurm gives every component the first one's SLURM_CONTAINER."""
+    first = () if variable else (f"--container={IMAGE}",)
+    words = ("srun", *first, "touch", str(scratch / "a"), ":", "touch", str(scratch / "b"))
+    done = cluster.run("salloc", "--quiet", "--nodes=2", *words, env={"SRUN_CONTAINER": IMAGE} if variable else {})
+    assert done.returncode != 0
+    assert 'socker: --container does not work together with ":"' in done.stderr
+    assert not list(scratch.iterdir())
+
+
+def test_components_without_a_container_are_slurm_s_own(cluster: Cluster, scratch: Path) -> None:
+    words = ("srun", "touch", str(scratch / "a"), ":", "touch", str(scratch / "b"))
+    plain = cluster.run("salloc", "--quiet", "--nodes=2", *words)
+    assert "socker" not in plain.stderr
+    assert plain.returncode == 0, plain.stderr
+    assert sorted(path.name for path in scratch.iterdir()) == ["a", "b"]

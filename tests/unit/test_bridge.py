@@ -253,7 +253,7 @@ def test_close_without_docker_keeps_all(header: Header) -> None:
     assert "Docker does not answer on this node" in header.text(value.message)
 
 
-@pytest.mark.parametrize("change", [{"magic": 0}, {"size": 4}, {"count": 65}])
+@pytest.mark.parametrize("change", [{"magic": 0}, {"size": 4}, {"count": 513}])
 def test_question_that_is_not_whole_gets_no_answer(header: Header, change: dict[str, int]) -> None:
     assert bridge.close_job(header.ffi, header.close(item(), **change)) == 0
     assert bridge.sweep_node(header.ffi, header.close(item(), **change)) == 0

@@ -54,4 +54,4 @@ def test_string_that_does_not_fit_is_not_cut(header: Header, data: bytes) -> Non
 
 def test_question_with_more_items_than_it_has_room_for_is_not_read(header: Header) -> None:
     with pytest.raises(InvalidRequest, match="more items than it has room for"):
-        wire.read_closing(header.ffi, header.close(count=65))
+        wire.read_closing(header.ffi, header.close(count=513))
