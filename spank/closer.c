@@ -184,15 +184,19 @@ static int collect_keys(struct batch *batch, int dir, struct socker_error *err)
 		return socker_fail(err, "the job's directory cannot be read: %m");
 	rewinddir(list);
 	while ((entry = readdir(list)) && batch->count < RECORD_KEYS_MAX) {
+		struct socker_error failed = {0};
 		autofd lock = -1;
 		char key[17];
 
 		snprintf(key, sizeof(key), "%.16s", entry->d_name);
 		if (entry->d_name[0] == '.' || !is_key(key) || is_in_batch(batch, key))
 			continue;
-		lock = record_lock(dir, key, 2, -1, err);
-		if (lock < 0)
-			result = -1;
+		lock = record_lock(dir, key, 2, -1, &failed);
+		/* ENOENT: another has closed the job and removed this directory */
+		if (lock < 0 && errno != ENOENT)
+			result = socker_fail(err, "%s", failed.text);
+		else if (lock < 0)
+			break;
 		else if (faccessat(dir, key, F_OK, 0) == 0)
 			add_record(batch, dir, key, steal_fd(&lock));
 		else

@@ -217,12 +217,22 @@ def test_open_again_from_another_directory_adds_it(node: Node, docker: Container
     assert os.listdir(docker.root / str(home).lstrip("/")) == ["mine"]
 
 
-def test_open_of_a_batch_step_adds_its_script_read_only(node: Node, docker: Container, home: Path) -> None:
+def test_open_of_a_batch_step_adds_its_script(node: Node, docker: Container, home: Path) -> None:
     node.answers(granted(docker).plan)
     assert node.open(script=os.fsencode(home / "mine")) == ""
     assert places(node.record()) == [(str(home / "mine"), 0, 0)]
-    inside = next(mount for mount in docker.mounts() if mount.point == str(home / "mine"))
-    assert "ro" in inside.options
+    assert str(home / "mine") in {mount.point for mount in docker.mounts()}
+
+
+def test_open_of_a_batch_step_whose_script_is_lent_already_mounts_nothing_more(
+    node: Node, docker: Container, home: Path
+) -> None:
+    """The submit directory may hold slurmd's spool."""
+    node.answers(granted(docker, flags=lib.SOCKER_PLAN_SUBMIT_DIR).plan)
+    assert node.open(cwd=os.fsencode(home)) == ""
+    assert node.open(cwd=os.fsencode(home), script=os.fsencode(home / "mine")) == ""
+    assert places(node.record()) == [(str(home), 0, 0)]
+    assert [mount.point for mount in docker.mounts() if str(home) in mount.point] == [str(home)]
 
 
 def test_open_where_a_directory_is_the_users_no_more_notes_it(node: Node, docker: Container, trusted: Path) -> None:
