@@ -17,7 +17,7 @@ PACKAGES_BUILD = gcc libc6-dev make python3-dev python3-venv libslurm-dev
 PACKAGES_TEST = slurm-wlm munge docker.io docker-registry debootstrap busybox-static clang-format libcap2-bin procps
 SPANK = $(wildcard spank/*.c spank/*.h spank/build.py spank/plugin.map)
 PACKAGE = $(wildcard socker/*.py) pyproject.toml
-BUILT = build/socker.so build/socker-opener build/socker-policy build/hold
+BUILT = build/socker.so build/socker-opener build/socker-policy build/hold build/entry
 DEVCLUSTER = contrib/devcluster/devcluster
 
 .PHONY: all build install uninstall users demo check lint unit shim system bench clean deps deps-build
@@ -44,7 +44,7 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/runtime
 	touch $@
 
 $(BUILT) &: $(SPANK) $(VENV)/runtime
-	$(VENV)/bin/python spank/build.py --out build plugin opener policy hold
+	$(VENV)/bin/python spank/build.py --out build plugin opener policy hold entry
 	touch $(BUILT)
 
 build/wheel/stamp: $(PACKAGE) $(VENV)/runtime

@@ -21,8 +21,8 @@ import cffi
 HERE = Path(__file__).resolve().parent
 
 COMMON = ("error", "config", "trust", "request", "record", "container", "place", "seccomp", "condense")
-PLUGIN = (*COMMON, "plugin", "client", "step", "steprequest", "launch", "join", "confine")
-OPENER = (*COMMON, "opener_main", "opener", "closer", "token", "policychild", "plan", "mounts", "inside", "cgroup")
+PLUGIN = (*COMMON, "plugin", "client", "step", "steprequest", "options", "launch", "join", "confine")
+OPENER = (*COMMON, "opener_main", "opener", "closer", "token", "policychild", "plan", "mounts", "source", "inside", "accounts", "cgroup")
 SHIM = tuple(dict.fromkeys((*PLUGIN, *OPENER)))
 
 WARNINGS = [
@@ -98,6 +98,11 @@ def build_hold(out: Path, _flags: list[str]) -> None:
         str(out / "hold"),
         str(HERE / "hold.c"),
     )
+
+
+def build_entry(out: Path, flags: list[str]) -> None:
+    """What runs an image's ENTRYPOINT inside: static, with a libc."""
+    run(*LANGUAGE, *WARNINGS, *flags, "-static", "-s", "-o", str(out / "entry"), str(HERE / "entry.c"))
 
 
 EMBEDDED = """
@@ -199,6 +204,7 @@ TARGETS = {
     "plugin": build_plugin,
     "opener": build_opener,
     "hold": build_hold,
+    "entry": build_entry,
     "policy": build_policy,
     "shim": build_shim,
 }

@@ -72,13 +72,15 @@ static void add_item(struct socker_close *question, const struct socker_record *
 
 static void remove_files(int dir, const char *key)
 {
+	/* the lock is the last, since what is locked must be gone before another takes it */
+	static const char *const ends[] = {"new", "passwd", "group", "lock"};
 	char name[32];
 
 	unlinkat(dir, key, 0);
-	snprintf(name, sizeof(name), "%s.lock", key);
-	unlinkat(dir, name, 0);
-	snprintf(name, sizeof(name), "%s.new", key);
-	unlinkat(dir, name, 0);
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		snprintf(name, sizeof(name), "%s.%s", key, ends[i]);
+		unlinkat(dir, name, 0);
+	}
 }
 
 /* A record that is being closed, and the lock that keeps an opener away from it meanwhile. */

@@ -26,7 +26,7 @@ static int config_word(struct socker_config *config, const char *word, struct so
 		{"state=", &config->state, true},	    {"token=", &config->token, true},
 		{"docker=", &config->docker, true},	    {"policy=", &config->policy, true},
 		{"slurm_conf=", &config->slurm_conf, true}, {"user=", &config->user, false},
-		{"hold_user=", &config->hold_user, false},
+		{"hold_user=", &config->hold_user, false},  {"option_prefix=", &config->option_prefix, false},
 	};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
@@ -44,6 +44,13 @@ static int config_word(struct socker_config *config, const char *word, struct so
 	return socker_fail(err, "plugstack line: unknown word '%s'", word);
 }
 
+static bool prefix_is_plain(const char *prefix)
+{
+	size_t length = strspn(prefix, "abcdefghijklmnopqrstuvwxyz-");
+
+	return length && length <= 20 && !prefix[length] && prefix[0] != '-';
+}
+
 int config_parse(struct socker_config *config, int count, char *const words[], struct socker_error *err)
 {
 	*config = (struct socker_config){
@@ -54,11 +61,15 @@ int config_parse(struct socker_config *config, int count, char *const words[], s
 		.user = "dockerroot",
 		.hold_user = "socker",
 		.slurm_conf = "",
+		.option_prefix = "container",
 		.deadline = 60,
 	};
 	for (int i = 0; i < count; i++) {
 		if (config_word(config, words[i], err) < 0)
 			return -1;
 	}
+	if (!prefix_is_plain(config->option_prefix))
+		return socker_fail(err, "plugstack line: option_prefix=%s: give 1 to 20 small letters and dashes",
+				   config->option_prefix);
 	return 0;
 }

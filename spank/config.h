@@ -16,7 +16,8 @@ struct socker_config {
 	const char *user;	/* whom the policy child runs as; default dockerroot */
 	const char *hold_user;	/* whom the hold process runs as; default socker */
 	const char *slurm_conf; /* for Slurm's own commands in a sweep; default: theirs */
-	unsigned int deadline;	/* seconds for opening a container; default 60, 1 to 3600 */
+	const char *option_prefix; /* of --PREFIX-mounts and its sisters; default container */
+	unsigned int deadline;	   /* seconds for opening a container; default 60, 1 to 3600 */
 };
 
 /* Fills config with the defaults and the words; the strings stay the words' own. -1: a word that is not known. */

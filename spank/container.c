@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,15 @@
 #include <time.h>
 
 #include "scope.h"
+
+/* setns takes them in this order; the mount namespace is the last, since the host's /proc is gone behind it. */
+const struct container_space container_spaces[CONTAINER_SPACES] = {
+	{"net", CLONE_NEWNET, SOCKER_PLAN_NET},
+	{"ipc", CLONE_NEWIPC, SOCKER_PLAN_IPC},
+	{"uts", CLONE_NEWUTS, SOCKER_PLAN_UTS},
+};
+
+const struct container container_none = {.pidfd = -1, .mnt = -1, .spaces = {-1, -1, -1}};
 
 static int pidfd_open_raw(int pid)
 {
@@ -28,7 +38,9 @@ void container_release(struct container *container)
 {
 	scope_close(&container->pidfd);
 	scope_close(&container->mnt);
-	*container = (struct container){.pidfd = -1, .mnt = -1};
+	for (int i = 0; i < CONTAINER_SPACES; i++)
+		scope_close(&container->spaces[i]);
+	*container = container_none;
 }
 
 /* Field 22 of /proc/PID/stat; the second field may hold anything, so fields are counted from its last ')'. */
@@ -177,16 +189,37 @@ void container_protect(const struct record_hold *hold)
 		syslog(LOG_DEBUG, "the hold process %d keeps its OOM score: %m", hold->pid);
 }
 
-int container_attach(struct container *container, const struct record_hold *hold, struct socker_error *err)
+/* A namespace that the container is said to have of its own and shares with the host is a mistake of Docker's. */
+static int open_spaces(struct container *container, int proc, uint32_t flags)
+{
+	for (int i = 0; i < CONTAINER_SPACES; i++) {
+		char path[16];
+
+		if (!(flags & container_spaces[i].flag))
+			continue;
+		snprintf(path, sizeof(path), "ns/%s", container_spaces[i].name);
+		if (same_namespace(proc, container_spaces[i].name) != 0)
+			return -1;
+		container->spaces[i] = openat(proc, path, O_RDONLY | O_CLOEXEC);
+		if (container->spaces[i] < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int container_attach(struct container *container, const struct record_hold *hold, uint32_t flags,
+		     struct socker_error *err)
 {
 	struct record_hold now = {.pid = hold->pid};
 	autofd pidfd = pidfd_open_raw(hold->pid);
 	autofd proc = pidfd < 0 ? -1 : open_proc(hold->pid);
 	autofd mnt = proc < 0 ? -1 : openat(proc, "ns/mnt", O_RDONLY | O_CLOEXEC);
 
-	*container = (struct container){.pidfd = -1, .mnt = -1};
-	if (mnt < 0 || read_facts(&now, proc, err) < 0 || now.start != hold->start || now.exe_dev != hold->exe_dev ||
-	    now.exe_inode != hold->exe_inode || now.mnt_inode != hold->mnt_inode || pidfd_signal(pidfd, 0) < 0) {
+	*container = container_none;
+	if (mnt < 0 || open_spaces(container, proc, flags) < 0 || read_facts(&now, proc, err) < 0 ||
+	    now.start != hold->start || now.exe_dev != hold->exe_dev || now.exe_inode != hold->exe_inode ||
+	    now.mnt_inode != hold->mnt_inode || pidfd_signal(pidfd, 0) < 0) {
+		container_release(container);
 		err->text[0] = '\0';
 		return socker_fail(err, "the container is gone: Docker or somebody ended it; submit the job again");
 	}
@@ -223,7 +256,7 @@ void container_kill(const struct record_hold *hold)
 	struct dirent *entry;
 	struct stat own;
 
-	if (container_attach(&container, hold, &gone) < 0)
+	if (container_attach(&container, hold, 0, &gone) < 0)
 		return;
 	/* container_identify has refused such a hold process; but what follows must never be about the host */
 	if (stat("/proc/self/ns/mnt", &own) < 0 || own.st_ino == hold->mnt_inode) {

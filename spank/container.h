@@ -8,11 +8,23 @@
 
 #include "record.h"
 
-/* What a task needs to join. Both descriptors are O_CLOEXEC, -1 when absent. */
+/* The namespaces beside its mount namespace that a container may have of its own. */
+enum { CONTAINER_SPACES = 3 };
+extern const struct container_space {
+	const char *name; /* in /proc/PID/ns */
+	int type;	  /* CLONE_NEW* */
+	uint32_t flag;	  /* SOCKER_PLAN_* */
+} container_spaces[CONTAINER_SPACES];
+
+/* What a task needs to join. All descriptors are O_CLOEXEC, -1 when absent. */
 struct container {
 	int pidfd;
 	int mnt;
+	int spaces[CONTAINER_SPACES];
 };
+
+/* One that is not attached. */
+extern const struct container container_none;
 
 /* Ends a container handle; harmless twice. */
 void container_release(struct container *container);
@@ -28,8 +40,12 @@ int container_identify(struct record_hold *hold, int pid, const char *hold_path,
 /* Makes the hold process the last the kernel kills when memory is short, where root may do that here. */
 void container_protect(const struct record_hold *hold);
 
-/* Opens the container that the record names; -1 when its hold process is not the recorded one any more. */
-int container_attach(struct container *container, const struct record_hold *hold, struct socker_error *err);
+/*
+ * Opens the container that the record names, with those namespaces that flags (SOCKER_PLAN_*) say are its own; -1 when
+ * its hold process is not the recorded one any more.
+ */
+int container_attach(struct container *container, const struct record_hold *hold, uint32_t flags,
+		     struct socker_error *err);
 
 /* Tells that the hold process has not ended since the container was attached. */
 int container_lives(const struct container *container, struct socker_error *err);

@@ -79,6 +79,19 @@ static bool is_containers_own(const struct host_devices *host, int root, int fd)
 	return host->count < 512 && fs_type(fd) == TMPFS_MAGIC;
 }
 
+/* Makes it beside the tasks: their root may be read-only, and stays so. */
+static int make_in_copy(int root, const char *parent, const char *name, bool directory)
+{
+	struct mount_attr writable = {.attr_clr = MOUNT_ATTR_RDONLY};
+	autofd copy = open_tree_raw(root, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	autofd dir = -1;
+
+	if (copy < 0 || mount_setattr_raw(copy, "", AT_EMPTY_PATH, &writable) < 0)
+		return -1;
+	dir = open_below(copy, parent);
+	return dir < 0 ? -1 : directory ? mkdirat(dir, name, 0755) : mknodat(dir, name, S_IFREG | 0644, 0);
+}
+
 static int make_entry(const struct host_devices *host, int root, const char *parent, const char *name, bool directory)
 {
 	autofd dir = open_below(root, parent);
@@ -89,9 +102,9 @@ static int make_entry(const struct host_devices *host, int root, const char *par
 		errno = EPERM;
 		return -1;
 	}
-	if (directory ? mkdirat(dir, name, 0755) : mknodat(dir, name, S_IFREG | 0644, 0))
-		return -1;
-	return 0;
+	if ((directory ? mkdirat(dir, name, 0755) : mknodat(dir, name, S_IFREG | 0644, 0)) == 0)
+		return 0;
+	return errno == EROFS ? make_in_copy(root, parent, name, directory) : -1;
 }
 
 /* Opens target below root, making what is missing of it. Returns -1 and errno. */
@@ -165,6 +178,37 @@ int inside_attach(int mnt, int tree, const char *target, int file)
 	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
 		return ECHILD;
 	return WEXITSTATUS(status);
+}
+
+static int protect_here(void)
+{
+	struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
+	autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return root < 0 || mount_setattr_raw(root, "", AT_EMPTY_PATH, &read_only) < 0 ? errno : 0;
+}
+
+static int copy_here(const char *path, int to)
+{
+	static char text[INSIDE_COPY_MAX];
+	struct open_how how = {
+		.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+	autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	autofd look = open_below(root, path);
+	autofd file = -1;
+	struct stat status;
+	ssize_t size;
+
+	if (look < 0)
+		return errno == ENOENT ? 0 : errno;
+	/* a device or a pipe is not even opened */
+	if (fstat(look, &status) < 0 || !S_ISREG(status.st_mode))
+		return EINVAL;
+	file = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	size = file < 0 ? -1 : read(file, text, sizeof(text));
+	return size < 0 || write(to, text, (size_t)size) != size ? errno : 0;
 }
 
 /* Linux before 5.12 has no mount_setattr: each mount is remounted by its path, which the kernel itself names. */
@@ -271,4 +315,29 @@ int inside_harden(int mnt, int pts, const char *proc_options, struct socker_erro
 		return socker_fail(err, "the container %s on this node; tell your administrator",
 				   parts[WEXITSTATUS(status) - 100]);
 	return socker_fail(err, "the container's mounts could not be set up (status %d)", status);
+}
+
+int inside_protect(int mnt, struct socker_error *err)
+{
+	int status = 0;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(setns(mnt, CLONE_NEWNS) < 0 ? errno : protect_here());
+	if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
+		return socker_fail(err, "the container's root cannot be made read-only: %s",
+				   strerror(WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD));
+	return 0;
+}
+
+int inside_copy(int mnt, const char *path, int to)
+{
+	int status = 0;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(setns(mnt, CLONE_NEWNS) < 0 ? errno : copy_here(path, to));
+	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
+		return ECHILD;
+	return WEXITSTATUS(status);
 }

@@ -21,4 +21,14 @@ int inside_harden(int mnt, int pts, const char *proc_options, struct socker_erro
  */
 int inside_attach(int mnt, int tree, const char *target, int file);
 
+/* Makes the container's root read-only; what is mounted in it stays as it is. */
+int inside_protect(int mnt, struct socker_error *err);
+
+/*
+ * Copies a regular file of the container, at most INSIDE_COPY_MAX bytes of it, to a descriptor. Returns 0, also where
+ * there is no such file, or an errno.
+ */
+enum { INSIDE_COPY_MAX = 1 << 18 };
+int inside_copy(int mnt, const char *path, int to);
+
 #endif

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "confine.h"
+#include "options.h"
 #include "request.h"
 #include "scope.h"
 
@@ -59,6 +60,11 @@ static int enter(struct join *join, struct socker_error *err)
 	struct stat root;
 	struct stat before;
 
+	for (int i = 0; i < CONTAINER_SPACES; i++) {
+		if (join->container->spaces[i] >= 0 && setns(join->container->spaces[i], container_spaces[i].type) < 0)
+			return socker_fail(err, "the container's %s namespace cannot be entered: %m",
+					   container_spaces[i].name);
+	}
 	if (stat("/", &before) < 0 || setns(join->container->mnt, CLONE_NEWNS) < 0)
 		return socker_fail(err, "the container cannot be entered: %m");
 	if (stat("/", &root) < 0 || (root.st_dev == before.st_dev && root.st_ino == before.st_ino))
@@ -77,11 +83,16 @@ static bool go_to(const char *path)
 	return fd >= 0 && fchdir(fd) == 0 && getcwd(reached, sizeof(reached)) && reached[0] == '/';
 }
 
-/* The step's directory where it is one of the container too, else the image's, else its root (DESIGN D12). */
+/* The directory that was asked for, else the step's where it is one of the container too, else the image's (D12). */
 static int change_directory(struct join *join, struct socker_error *err)
 {
 	const char *cwd = join->request->cwd;
 
+	if (join->options->workdir[0])
+		return go_to(join->options->workdir)
+			       ? 0
+			       : socker_fail(err, "the working directory %.600s is none in the container: %m",
+					     join->options->workdir);
 	if (cwd[0] == '/' && !path_below(cwd, "/proc") && go_to(cwd))
 		return 0;
 	if (go_to(join->record->text + join->record->workdir) || go_to("/"))

@@ -9,9 +9,12 @@
 
 #include "container.h"
 
+struct task_options;
+
 struct join {
 	const struct socker_record *record;
 	const struct socker_request *request; /* of this step: its directory, ids and groups */
+	const struct task_options *options;
 	struct container *container;
 	int kept;     /* a descriptor that is meant to be inherited (PMI's socket), or -1 */
 	int apparmor; /* an open /proc/thread-self/attr/apparmor/exec of the host, or -1 */

@@ -19,6 +19,21 @@ static inline int open_tree_raw(int dir, const char *path, unsigned int flags)
 	return (int)syscall(SYS_open_tree, dir, path, flags);
 }
 
+static inline int fsopen_raw(const char *type)
+{
+	return (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC);
+}
+
+static inline int fsconfig_raw(int fs, unsigned int command, const char *key, const char *value)
+{
+	return (int)syscall(SYS_fsconfig, fs, command, key, value, 0);
+}
+
+static inline int fsmount_raw(int fs, unsigned int attributes)
+{
+	return (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, attributes);
+}
+
 static inline int move_mount_raw(int from, int to)
 {
 	return (int)syscall(SYS_move_mount, from, "", to, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);

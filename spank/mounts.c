@@ -3,19 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <linux/magic.h>
-#include <linux/openat2.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
-#include <sys/syscall.h>
 
 #include "inside.h"
 #include "mountapi.h"
 #include "place.h"
 #include "scope.h"
+#include "source.h"
 
 void mounts_release(struct mounts *mounts)
 {
@@ -24,79 +19,10 @@ void mounts_release(struct mounts *mounts)
 	mounts->count = 0;
 }
 
-/* Kernel file systems are the container's own or nobody's. */
-static bool source_is_kernels(int fd)
-{
-	struct statfs fs;
-
-	if (fstatfs(fd, &fs) < 0)
-		return true;
-	switch ((unsigned long)fs.f_type) {
-	case PROC_SUPER_MAGIC:
-	case SYSFS_MAGIC:
-	case CGROUP_SUPER_MAGIC:
-	case CGROUP2_SUPER_MAGIC:
-	case DEVPTS_SUPER_MAGIC:
-	case DEBUGFS_MAGIC:
-	case TRACEFS_MAGIC:
-	case SECURITYFS_MAGIC:
-	case BPF_FS_MAGIC:
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* Opens source as the user would; a directory must be one the user may enter. Returns -1 and errno. */
-static int open_as_user(const struct socker_request *request, const char *source)
-{
-	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS};
-	struct stat status;
-	autofd inside = -1;
-	autofd fd = -1;
-	int cause = 0;
-
-	if (setgroups(request->group_count, request->groups) < 0)
-		return -1;
-	setfsgid(request->gid);
-	/* the kernel takes the file capabilities out of the effective set with this, and gives them back below */
-	setfsuid(request->uid);
-	fd = (int)syscall(SYS_openat2, AT_FDCWD, source, &how, sizeof(how));
-	if (fd < 0 || fstat(fd, &status) < 0)
-		cause = errno;
-	else if (S_ISDIR(status.st_mode) && (inside = openat(fd, ".", O_PATH | O_CLOEXEC)) < 0)
-		cause = errno;
-	setfsuid(0);
-	setfsgid(0);
-	if (setgroups(0, NULL) < 0)
-		return -1;
-	if (!cause && !S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode))
-		cause = ENOTDIR;
-	if (!cause && source_is_kernels(fd))
-		cause = EPERM;
-	errno = cause;
-	return cause ? -1 : steal_fd(&fd);
-}
-
-static int clone_tree(int source, uint32_t flags)
-{
-	struct mount_attr attr = {
-		.attr_set =
-			MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (flags & SOCKER_MOUNT_READONLY ? MOUNT_ATTR_RDONLY : 0),
-		.propagation = MS_PRIVATE,
-	};
-	autofd tree = open_tree_raw(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
-
-	if (tree < 0 || mount_setattr_raw(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr) < 0)
-		return -1;
-	return steal_fd(&tree);
-}
-
 int mounts_add(struct mounts *mounts, const struct socker_request *request, const char *source, const char *target,
 	       uint32_t flags, struct socker_error *err)
 {
-	struct stat status;
-	autofd fd = -1;
+	bool asked = flags & SOCKER_MOUNT_ASKED;
 	uint32_t index = mounts->count;
 
 	if (index == SOCKER_MOUNTS_MAX)
@@ -108,39 +34,57 @@ int mounts_add(struct mounts *mounts, const struct socker_request *request, cons
 	mounts->list[index].flags = flags;
 	mounts->list[index].tree = -1;
 	mounts->count++;
-	if (place_is_systems(target)) {
+	if (asked && place_is_refused(target, flags & SOCKER_MOUNT_DEVICE))
+		return socker_fail(err, "nothing can be mounted at %s in a container; choose another target", target);
+	if (!asked && place_is_systems(target)) {
 		mounts->list[index].error = EPERM;
 		return 0;
 	}
-	fd = open_as_user(request, source);
-	if (fd < 0) {
-		mounts->list[index].error = errno;
+	mounts->list[index].tree = source_open(request, source, flags, &mounts->list[index].file);
+	if (mounts->list[index].tree >= 0)
 		return 0;
+	mounts->list[index].error = errno;
+	if (errno == ENOSYS)
+		return socker_fail(err, "%s cannot be mounted on this node: Linux 5.12 or newer is needed", source);
+	if (!asked)
+		return 0;
+	if (errno == ENOTBLK)
+		return socker_fail(err, "%s cannot be mounted: it is neither a file nor a directory", source);
+	return socker_fail(err, "%s cannot be mounted: %s", source, strerror(mounts->list[index].error));
+}
+
+/* The place of the record that has this very path and failed; else a new one. NULL: there is no room. */
+static struct record_place *place_for(struct socker_record *record, const char *path)
+{
+	for (uint32_t i = 0; i < record->place_count; i++) {
+		if (record->places[i].error && strcmp(record->text + record->places[i].path, path) == 0)
+			return &record->places[i];
 	}
-	mounts->list[index].file = fstat(fd, &status) == 0 && !S_ISDIR(status.st_mode);
-	mounts->list[index].tree = clone_tree(fd, flags);
-	if (mounts->list[index].tree < 0)
-		return socker_fail(err, "%s cannot be mounted on this node: %m (Linux 5.12 or newer is needed)",
-				   source);
-	return 0;
+	return record->place_count < RECORD_PLACES_MAX ? &record->places[record->place_count] : NULL;
 }
 
 int mounts_attach(struct mounts *mounts, const struct container *container, struct socker_record *record, bool planned,
 		  struct socker_error *err)
 {
 	for (uint32_t i = 0; i < mounts->count; i++) {
-		if (record->place_count == RECORD_PLACES_MAX)
+		const char *path = mounts->list[i].path;
+		struct record_place *place = place_for(record, path);
+
+		if (!place)
 			return socker_fail(err, "more than %d directories of the host in one container",
 					   RECORD_PLACES_MAX);
 		if (mounts->list[i].tree >= 0)
-			mounts->list[i].error = inside_attach(container->mnt, mounts->list[i].tree,
-							      mounts->list[i].path, mounts->list[i].file);
-		record->places[record->place_count] = (struct record_place){
-			.path = record_add_text(record, mounts->list[i].path),
-			.error = mounts->list[i].error,
-			.planned = planned,
-		};
-		if (!record->places[record->place_count++].path)
+			mounts->list[i].error =
+				inside_attach(container->mnt, mounts->list[i].tree, path, mounts->list[i].file);
+		if (mounts->list[i].error && (mounts->list[i].flags & SOCKER_MOUNT_ASKED))
+			return socker_fail(err, "nothing can be mounted at %s in this container: %s", path,
+					   strerror(mounts->list[i].error));
+		if (place == &record->places[record->place_count]) {
+			*place = (struct record_place){.path = record_add_text(record, path), .planned = planned};
+			record->place_count++;
+		}
+		place->error = mounts->list[i].error;
+		if (!place->path)
 			return socker_fail(err, "the record is full");
 	}
 	return 0;

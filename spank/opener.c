@@ -9,8 +9,10 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "accounts.h"
 #include "cgroup.h"
 #include "closer.h"
+#include "inside.h"
 #include "mounts.h"
 #include "outcome.h"
 #include "place.h"
@@ -102,6 +104,9 @@ static int take_plan(struct socker_record *record, const struct socker_plan *pla
 	memcpy(record->digest, plan->digest, sizeof(record->digest));
 	record->flags = plan->flags;
 	record->workdir = keep_text(record, plan, plan->workdir);
+	for (uint32_t i = 0; i < plan->entry_count; i++)
+		record->entry[i] = keep_text(record, plan, plan->entry[i]);
+	record->entry_count = plan->entry_count;
 	for (uint32_t i = 0; i < plan->env_count; i++) {
 		record->env[i] = keep_text(record, plan, plan->env[i]);
 		if (!record->env[i])
@@ -173,9 +178,12 @@ static int make_ready(struct opening *opening, const struct socker_plan *plan, s
 	if (take_plan(record, plan, err) < 0 ||
 	    container_identify(&record->hold, plan->hold_pid, request->hold, request->hold_uid, request->hold_gid,
 			       err) < 0 ||
-	    container_attach(&opening->container, &record->hold, err) < 0 ||
+	    container_attach(&opening->container, &record->hold, record->flags, err) < 0 ||
 	    cgroup_place(record, record->hold.pid, err) < 0 ||
 	    mounts_harden(&opening->container, record->hold.pid, err) < 0 || attach_plan(opening, plan, err) < 0 ||
+	    accounts_attach(&opening->container, opening->dir, opening->key, plan->text + plan->passwd,
+			    plan->text + plan->group, err) < 0 ||
+	    ((plan->flags & SOCKER_PLAN_READONLY) && inside_protect(opening->container.mnt, err) < 0) ||
 	    seccomp_copy(record, record->hold.pid, err) < 0 || read_label(record, record->hold.pid, err) < 0)
 		return -1;
 	container_protect(&record->hold);
@@ -235,7 +243,8 @@ static int find_open(struct opening *opening, struct socker_error *err)
 	if (!request_same(&record->request, opening->request))
 		found = socker_fail(err,
 				    "two requests of this job have the same key; start one of them in another job");
-	else if (record->state == RECORD_OPEN && container_attach(&opening->container, &record->hold, &gone) == 0)
+	else if (record->state == RECORD_OPEN &&
+		 container_attach(&opening->container, &record->hold, record->flags, &gone) == 0)
 		found = 1;
 	memcpy(opening->record, record, sizeof(*record));
 	record_unmap(record);
@@ -260,7 +269,7 @@ int opener_open(const struct socker_config *config, struct socker_request *reque
 		.config = config,
 		.request = request,
 		.record = record,
-		.container = {.pidfd = -1, .mnt = -1},
+		.container = container_none,
 	};
 	autofd dir = -1;
 	autofd lock = -1;

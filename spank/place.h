@@ -8,6 +8,12 @@
 /* True where a path of the host must not cover the container's: "/", /proc, /usr and the like. */
 bool place_is_systems(const char *path);
 
+/*
+ * True where even a mount that the user asked for must not go (SECURITY R30): "/", /proc, /sys, socker's own, and /dev
+ * but for a device.
+ */
+bool place_is_refused(const char *target, bool device);
+
 /* True when the step's working directory and script are places of the record already, or need not be any. */
 bool place_covers(const struct socker_record *record, const struct socker_request *request);
 

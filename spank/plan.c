@@ -70,23 +70,36 @@ static int check_image(const struct socker_plan *plan, struct socker_error *err)
 	return 0;
 }
 
+static bool mount_is_plain(const struct socker_plan *plan, const struct socker_mount *mount)
+{
+	static const uint32_t flags =
+		SOCKER_MOUNT_READONLY | SOCKER_MOUNT_TMPFS | SOCKER_MOUNT_ASKED | SOCKER_MOUNT_DEVICE;
+
+	return text_at(plan, mount->source) && text_at(plan, mount->target) &&
+	       ((mount->flags & SOCKER_MOUNT_TMPFS) || path_is_plain(plan->text + mount->source)) &&
+	       path_is_plain(plan->text + mount->target) && !(mount->flags & ~flags);
+}
+
 int plan_check(const struct socker_plan *plan, const struct socker_request *request, struct socker_error *err)
 {
 	if (check_frame(plan, request, err) < 0 || check_image(plan, err) < 0)
 		return -1;
-	if (plan->flags & ~(uint32_t)SOCKER_PLAN_SUBMIT_DIR)
+	if (plan->flags & ~(uint32_t)(SOCKER_PLAN_READONLY | SOCKER_PLAN_SUBMIT_DIR | SOCKER_PLAN_NET |
+				      SOCKER_PLAN_IPC | SOCKER_PLAN_UTS))
 		return socker_fail(err, "the plan has an unknown flag");
 	if (plan->text_size > SOCKER_TEXT_SIZE || plan->mount_count > SOCKER_MOUNTS_MAX ||
-	    plan->env_count > SOCKER_ENV_MAX)
+	    plan->env_count > SOCKER_ENV_MAX || plan->entry_count > SOCKER_ENTRY_MAX)
 		return socker_fail(err, "the plan is out of bounds");
 	if (!text_at(plan, plan->workdir) || !path_is_plain(plan->text + plan->workdir))
 		return socker_fail(err, "the plan's working directory is not a plain absolute path");
+	if (!text_at(plan, plan->passwd) || !text_at(plan, plan->group))
+		return socker_fail(err, "the plan's accounts are malformed");
+	for (uint32_t i = 0; i < plan->entry_count; i++) {
+		if (!text_at(plan, plan->entry[i]))
+			return socker_fail(err, "the plan's entry point is malformed");
+	}
 	for (uint32_t i = 0; i < plan->mount_count; i++) {
-		const struct socker_mount *mount = &plan->mounts[i];
-
-		if (!text_at(plan, mount->source) || !text_at(plan, mount->target) ||
-		    !path_is_plain(plan->text + mount->source) || !path_is_plain(plan->text + mount->target) ||
-		    (mount->flags & ~(uint32_t)SOCKER_MOUNT_READONLY))
+		if (!mount_is_plain(plan, &plan->mounts[i]))
 			return socker_fail(err, "mount %u of the plan is malformed", i);
 	}
 	for (uint32_t i = 0; i < plan->env_count; i++) {

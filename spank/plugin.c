@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "client.h"
+#include "options.h"
 #include "step.h"
 
 #define HOOK __attribute__((visibility("default")))
@@ -24,11 +25,16 @@ SPANK_PLUGIN(socker, 1)
 
 HOOK int slurm_spank_init(spank_t sp, int count, char *words[])
 {
-	(void)sp;
-	(void)count;
-	(void)words;
-	if (spank_context() == S_CTX_LOCAL || spank_context() == S_CTX_ALLOCATOR)
+	struct socker_config config;
+	struct socker_error err = {0};
+
+	if (spank_context() == S_CTX_LOCAL || spank_context() == S_CTX_ALLOCATOR) {
 		unsetenv("SLURM_CONTAINER");
+		options_forget();
+	}
+	/* a line that cannot be read is slurmstepd's to refuse, where a container is asked for */
+	if (config_parse(&config, count, words, &err) == 0)
+		options_register(sp, &config);
 	return ESPANK_SUCCESS;
 }
 
@@ -39,9 +45,11 @@ HOOK int slurm_spank_init_post_opt(spank_t sp, int count, char *words[])
 	(void)count;
 	(void)words;
 	/* Slurm 22.05 takes a positive result, as ESPANK_ERROR is, for success */
-	if (spank_context() == S_CTX_ALLOCATOR)
-		return client_check();
-	return spank_context() == S_CTX_LOCAL ? client_check_components() : ESPANK_SUCCESS;
+	if (spank_context() != S_CTX_ALLOCATOR && spank_context() != S_CTX_LOCAL)
+		return ESPANK_SUCCESS;
+	if (options_export() < 0)
+		return -1;
+	return spank_context() == S_CTX_LOCAL ? client_check_components() : client_check();
 }
 
 HOOK int slurm_spank_user_init(spank_t sp, int count, char *words[])

@@ -17,7 +17,7 @@
 #include "error.h"
 
 enum {
-	RECORD_MAGIC = 0x636572b4,
+	RECORD_MAGIC = 0x636572b5,
 	RECORD_INTENT = 1,
 	RECORD_OPEN = 2,
 	RECORD_CGROUPS_MAX = 16,
@@ -67,6 +67,8 @@ struct socker_record {
 	uint32_t env_count;
 	uint32_t env[SOCKER_ENV_MAX]; /* offsets of NAME=value */
 	uint32_t workdir;	      /* offset */
+	uint32_t entry_count;
+	uint32_t entry[SOCKER_ENTRY_MAX]; /* offsets: the image's ENTRYPOINT */
 	uint32_t filter_count;
 	struct record_filter filters[RECORD_FILTERS_MAX];
 	struct sock_filter instructions[RECORD_INSTRUCTIONS_MAX];

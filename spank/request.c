@@ -27,14 +27,26 @@ void request_key(const struct socker_request *request, char key[17])
 
 	hash = hash_bytes(hash, &request->uid, sizeof(request->uid));
 	hash = hash_bytes(hash, request->node, strlen(request->node) + 1);
-	hash = hash_bytes(hash, request->reference, strlen(request->reference) + 1);
+	if (request->shared[0]) {
+		hash = hash_bytes(hash, "name", 5);
+		hash = hash_bytes(hash, request->shared, strlen(request->shared) + 1);
+	} else {
+		hash = hash_bytes(hash, request->reference, strlen(request->reference) + 1);
+		hash = hash_bytes(hash, request->options, strlen(request->options) + 1);
+	}
 	snprintf(key, 17, "%016llx", (unsigned long long)hash);
+}
+
+bool request_shares(const struct socker_request *one, const struct socker_request *other)
+{
+	return one->job == other->job && one->uid == other->uid && one->gid == other->gid &&
+	       strcmp(one->node, other->node) == 0 && strcmp(one->shared, other->shared) == 0;
 }
 
 bool request_same(const struct socker_request *one, const struct socker_request *other)
 {
-	return one->job == other->job && one->uid == other->uid && one->gid == other->gid &&
-	       strcmp(one->node, other->node) == 0 && strcmp(one->reference, other->reference) == 0;
+	return request_shares(one, other) && strcmp(one->reference, other->reference) == 0 &&
+	       strcmp(one->options, other->options) == 0;
 }
 
 static bool ended(const char *text, size_t size)
@@ -52,6 +64,7 @@ int request_check(const struct socker_request *request, struct socker_error *err
 {
 	if (request->magic != SOCKER_REQUEST_MAGIC || request->size != sizeof(*request) ||
 	    request->group_count > SOCKER_GROUPS_MAX || !ended(request->reference, sizeof(request->reference)) ||
+	    !ended(request->options, sizeof(request->options)) || !ended(request->shared, sizeof(request->shared)) ||
 	    !ended(request->node, sizeof(request->node)) || !ended(request->cwd, sizeof(request->cwd)) ||
 	    !ended(request->script, sizeof(request->script)))
 		return socker_fail(err, "malformed request; the plugin and the opener are of different versions");

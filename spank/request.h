@@ -11,12 +11,16 @@
 void request_init(struct socker_request *request);
 
 /*
- * The key: equal for the requests of a job on a node that share a container (same user, same reference, same
- * options), as 16 hex digits. It only names the record; the record holds the whole request and is compared.
+ * The key: equal for the requests of a job on a node that share a container (same user, and the same
+ * --container-name or, where there is none, the same reference and options), as 16 hex digits. It only names the
+ * record; the record holds the whole request and is compared.
  */
 void request_key(const struct socker_request *request, char key[17]);
 
-/* True when both ask for the same container. */
+/* True when both are of the same job, user and node and name the same container, or neither names one. */
+bool request_shares(const struct socker_request *one, const struct socker_request *other);
+
+/* True when both ask for the same container in the same words. */
 bool request_same(const struct socker_request *one, const struct socker_request *other);
 
 /*

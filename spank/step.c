@@ -24,6 +24,7 @@ static struct step {
 	struct socker_error err;
 	struct socker_config config;
 	struct socker_request *request;
+	struct task_options options;
 	const struct socker_record *record;
 	struct container container;
 	struct launch launch;
@@ -69,7 +70,7 @@ static int find_container(struct socker_error *err)
 	if (!step.record || step.record->state != RECORD_OPEN || !request_same(&step.record->request, step.request) ||
 	    !place_covers(step.record, step.request))
 		return socker_fail(err, "the container has no record");
-	return container_attach(&step.container, &step.record->hold, err);
+	return container_attach(&step.container, &step.record->hold, step.record->flags, err);
 }
 
 static void forget_container(void)
@@ -84,7 +85,8 @@ static void find_or_open(int count, char *words[])
 	struct socker_error absent = {0};
 	uid_t user = thread_become_root();
 
-	if (find_container(&absent) == 0) {
+	/* only the opener can say that a container is there which must not be */
+	if (step.request->share != SOCKER_SHARE_CREATE && find_container(&absent) == 0) {
 		step.state = STEP_READY;
 	} else {
 		forget_container();
@@ -100,12 +102,12 @@ void step_begin(spank_t sp, int count, char *words[])
 {
 	if (!steprequest_wanted(sp))
 		return;
-	step.container = (struct container){.pidfd = -1, .mnt = -1};
+	step.container = container_none;
 	step.request = calloc(1, sizeof(*step.request));
 	if (!step.request)
 		socker_fail(&step.err, "out of memory");
 	if (step.err.text[0] || config_parse(&step.config, count, words, &step.err) < 0 ||
-	    steprequest_read(sp, step.request, &step.err) < 0) {
+	    steprequest_read(sp, step.request, &step.options, &step.err) < 0) {
 		refuse();
 		return;
 	}
@@ -143,6 +145,7 @@ void step_task_prepare(spank_t sp)
 	step.join = (struct join){
 		.record = step.record,
 		.request = step.request,
+		.options = &step.options,
 		.container = &step.container,
 		.kept = -1,
 	};
@@ -196,6 +199,19 @@ static void say_what_is_missing(void)
 	}
 }
 
+/* Whether --container-env names it and the job has it. */
+static bool is_job_s(spank_t sp, const char *name)
+{
+	size_t length = strlen(name);
+	char value[1];
+
+	for (const char *at = step.options.env; (at = strstr(at, name)); at += length) {
+		if ((at == step.options.env || at[-1] == ',') && (at[length] == ',' || !at[length]))
+			return spank_getenv(sp, name, value, sizeof(value)) != ESPANK_ENV_NOEXIST;
+	}
+	return false;
+}
+
 static void set_environment(spank_t sp)
 {
 	for (uint32_t i = 0; i < step.record->env_count; i++) {
@@ -205,7 +221,8 @@ static void set_environment(spank_t sp)
 		if (!value)
 			continue;
 		*value++ = '\0';
-		spank_setenv(sp, name, value, 1);
+		if (!is_job_s(sp, name))
+			spank_setenv(sp, name, value, 1);
 	}
 }
 
@@ -215,6 +232,28 @@ static int pmi_socket(spank_t sp)
 	char value[16];
 
 	return spank_getenv(sp, "PMI_FD", value, sizeof(value)) == ESPANK_SUCCESS ? atoi(value) : -1;
+}
+
+/* Slurm's list of words has no room for more, so they travel by variables; see entry.c. */
+static void run_entry_point(spank_t sp)
+{
+	static char program[] = "/.socker/entry";
+	char **argv = NULL;
+	char text[16];
+	int argc = 0;
+
+	if (spank_get_item(sp, S_JOB_ARGV, &argc, &argv) != ESPANK_SUCCESS || argc < 1)
+		return;
+	for (uint32_t i = 0; i < step.record->entry_count; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "SOCKER_ENTRY_%u", i);
+		spank_setenv(sp, name, step.record->text + step.record->entry[i], 1);
+	}
+	snprintf(text, sizeof(text), "%u", step.record->entry_count);
+	spank_setenv(sp, "SOCKER_ENTRY", text, 1);
+	spank_setenv(sp, "SOCKER_ENTRY_COMMAND", argv[0], 1);
+	argv[0] = program;
 }
 
 void step_task_join(spank_t sp)
@@ -229,6 +268,8 @@ void step_task_join(spank_t sp)
 	if (join_container(&step.join, &step.err) < 0)
 		end_refused(sp);
 	set_environment(sp);
+	if (step.options.entrypoint && step.record->entry_count)
+		run_entry_point(sp);
 }
 
 static int job_has_records(const struct socker_request *request)

@@ -64,7 +64,7 @@ static int read_script(spank_t sp, struct socker_request *request, struct socker
 	return 0;
 }
 
-int steprequest_read(spank_t sp, struct socker_request *request, struct socker_error *err)
+int steprequest_read(spank_t sp, struct socker_request *request, struct task_options *tasks, struct socker_error *err)
 {
 	const char *node = getenv("SLURMD_NODENAME"); /* slurmstepd sets it for itself, before any hook */
 	uid_t uid = 0;
@@ -83,7 +83,7 @@ int steprequest_read(spank_t sp, struct socker_request *request, struct socker_e
 	if (!getcwd(request->cwd, sizeof(request->cwd)) || request->cwd[0] != '/')
 		request->cwd[0] = '\0';
 	if (read_groups(sp, request, err) < 0 || read_reference(sp, request, err) < 0 ||
-	    read_script(sp, request, err) < 0)
+	    options_read(sp, request, tasks, err) < 0 || read_script(sp, request, err) < 0)
 		return -1;
 	return request_check(request, err);
 }

@@ -6,12 +6,13 @@
 #include <slurm/spank.h>
 #include <stdbool.h>
 
-#include "error.h"
+#include "options.h"
 
 /* True when the step asked for a container, with whatever value. Slurm's --container travels as SLURM_CONTAINER. */
 bool steprequest_wanted(spank_t sp);
 
-/* Fills the request in slurm_spank_user_init: the calling thread's working directory is the step's. */
-int steprequest_read(spank_t sp, struct socker_request *request, struct socker_error *err);
+/* Fills the request and its tasks' options in slurm_spank_user_init: the calling thread's working directory is the
+ * step's. */
+int steprequest_read(spank_t sp, struct socker_request *request, struct task_options *tasks, struct socker_error *err);
 
 #endif

@@ -22,6 +22,8 @@ enum {
 	SOCKER_GRANT = 0x47524e54, /* plan.verdict; everything else is a refusal */
 
 	SOCKER_REFERENCE_SIZE = 512,
+	SOCKER_OPTIONS_SIZE = 8192,
+	SOCKER_SHARED_SIZE = 64,
 	SOCKER_NAME_SIZE = 96,
 	SOCKER_PATH_SIZE = 4096,
 	SOCKER_SOCKET_SIZE = 108,
@@ -33,16 +35,29 @@ enum {
 	SOCKER_GROUPS_MAX = 1024,
 	SOCKER_MOUNTS_MAX = 32,
 	SOCKER_ENV_MAX = 512,
+	SOCKER_ENTRY_MAX = 32,
 	SOCKER_TEXT_SIZE = 131072,
 	SOCKER_CLOSE_MAX = 512,
 
+	SOCKER_SHARE_NONE = 0, /* request.share: what --container-name says behind the name */
+	SOCKER_SHARE_AUTO = 1,
+	SOCKER_SHARE_CREATE = 2,
+	SOCKER_SHARE_EXEC = 3,
+
 	SOCKER_MOUNT_READONLY = 1,
+	SOCKER_MOUNT_TMPFS = 2,	 /* an empty one; source is its mode and size as tmpfs takes them */
+	SOCKER_MOUNT_ASKED = 4,	 /* by the user: what cannot be mounted is a refusal */
+	SOCKER_MOUNT_DEVICE = 8, /* a device node, opened by root: policy has named it */
 
 	SOCKER_SWEEP_RECORDED = 1, /* close.sweep: say which of the items' jobs are dead, remove nothing */
 	SOCKER_SWEEP_ALL = 2,	   /* remove our containers, of any node, of dead jobs that are not among the items */
 
-	SOCKER_PLAN_LEFT = 2,	    /* plan.flags of a refusal: a container by the request's name may exist */
 	SOCKER_PLAN_SUBMIT_DIR = 1, /* plan.flags: the opener also mounts the directory of each step */
+	SOCKER_PLAN_LEFT = 2,	    /* of a refusal: a container by the request's name may exist */
+	SOCKER_PLAN_NET = 4,	    /* the container has a network namespace of its own, which tasks join */
+	SOCKER_PLAN_IPC = 8,
+	SOCKER_PLAN_UTS = 16,
+	SOCKER_PLAN_READONLY = 32, /* its root cannot be written */
 };
 
 /* One step's wish, as slurmstepd knows it; identity comes from SPANK items, never from the environment. */
@@ -59,7 +74,10 @@ struct socker_request {
 	uint32_t deadline_ms; /* for the whole of the policy child */
 	uint32_t group_count;
 	uint32_t groups[SOCKER_GROUPS_MAX];
+	uint32_t share;			       /* SOCKER_SHARE_* */
 	char reference[SOCKER_REFERENCE_SIZE]; /* --container as typed: any bytes */
+	char options[SOCKER_OPTIONS_SIZE];     /* those that shape the container, as lines NAME=VALUE: any bytes */
+	char shared[SOCKER_SHARED_SIZE];       /* --container-name; empty for none */
 	char node[SOCKER_NODE_SIZE];	       /* SLURMD_NODENAME */
 	char name[SOCKER_NAME_SIZE];	       /* the container's name, made by the opener */
 	char token[SOCKER_TOKEN_SIZE];	       /* the node's own; labels our containers */
@@ -95,9 +113,13 @@ struct socker_plan {
 	uint32_t mount_count;
 	uint32_t env_count;
 	uint32_t workdir; /* offset: the image's WORKDIR, or "/" */
+	uint32_t entry_count;
+	uint32_t passwd; /* offsets: what the container's account files say of the user; empty: they stay as they are */
+	uint32_t group;
 	uint32_t text_size;
 	struct socker_mount mounts[SOCKER_MOUNTS_MAX];
-	uint32_t env[SOCKER_ENV_MAX]; /* offsets of NAME=value */
+	uint32_t env[SOCKER_ENV_MAX];	  /* offsets of NAME=value */
+	uint32_t entry[SOCKER_ENTRY_MAX]; /* offsets: the image's ENTRYPOINT */
 	char text[SOCKER_TEXT_SIZE];
 };
 

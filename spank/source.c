@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+
+#include "mountapi.h"
+#include "scope.h"
+
+/* Kernel file systems are the container's own or nobody's. */
+static bool source_is_kernels(int fd)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return true;
+	switch ((unsigned long)fs.f_type) {
+	case PROC_SUPER_MAGIC:
+	case SYSFS_MAGIC:
+	case CGROUP_SUPER_MAGIC:
+	case CGROUP2_SUPER_MAGIC:
+	case DEVPTS_SUPER_MAGIC:
+	case DEBUGFS_MAGIC:
+	case TRACEFS_MAGIC:
+	case SECURITYFS_MAGIC:
+	case BPF_FS_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Opens source as the user would; a directory must be one the user may enter. Returns -1 and errno. */
+static int open_as_user(const struct socker_request *request, const char *source)
+{
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS};
+	struct stat status;
+	autofd inside = -1;
+	autofd fd = -1;
+	int cause = 0;
+
+	if (setgroups(request->group_count, request->groups) < 0)
+		return -1;
+	setfsgid(request->gid);
+	/* the kernel takes the file capabilities out of the effective set with this, and gives them back below */
+	setfsuid(request->uid);
+	fd = (int)syscall(SYS_openat2, AT_FDCWD, source, &how, sizeof(how));
+	if (fd < 0 || fstat(fd, &status) < 0)
+		cause = errno;
+	else if (S_ISDIR(status.st_mode) && (inside = openat(fd, ".", O_PATH | O_CLOEXEC)) < 0)
+		cause = errno;
+	setfsuid(0);
+	setfsgid(0);
+	if (setgroups(0, NULL) < 0)
+		return -1;
+	if (!cause && !S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode))
+		cause = ENOTBLK;
+	if (!cause && source_is_kernels(fd))
+		cause = EPERM;
+	errno = cause;
+	return cause ? -1 : steal_fd(&fd);
+}
+
+/* A device node that policy names is root's to open: the cgroup of the job decides who may use it. */
+static int open_device(const char *source)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_CLOEXEC,
+		.resolve = RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS,
+	};
+	autofd fd = (int)syscall(SYS_openat2, AT_FDCWD, source, &how, sizeof(how));
+	struct stat status;
+
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return -1;
+	if (!S_ISCHR(status.st_mode) && !S_ISBLK(status.st_mode)) {
+		errno = ENODEV;
+		return -1;
+	}
+	return steal_fd(&fd);
+}
+
+int source_clone(int source, uint32_t flags)
+{
+	struct mount_attr attr = {
+		.attr_set = MOUNT_ATTR_NOSUID | (flags & SOCKER_MOUNT_DEVICE ? 0 : MOUNT_ATTR_NODEV) |
+			    (flags & SOCKER_MOUNT_READONLY ? MOUNT_ATTR_RDONLY : 0),
+		.propagation = MS_PRIVATE,
+	};
+	autofd tree = open_tree_raw(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
+
+	if (tree < 0 || mount_setattr_raw(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr) < 0)
+		return -1;
+	return steal_fd(&tree);
+}
+
+/* options: "mode=1777,size=64m". */
+static int make_tmpfs(const char *options)
+{
+	char words[256];
+	char *rest = words;
+	char *word;
+	autofd fs = fsopen_raw("tmpfs");
+
+	if (fs < 0 || (size_t)snprintf(words, sizeof(words), "%s", options) >= sizeof(words))
+		return -1;
+	while ((word = strsep(&rest, ","))) {
+		char *value = strchr(word, '=');
+
+		if (!value)
+			continue;
+		*value++ = '\0';
+		if (fsconfig_raw(fs, FSCONFIG_SET_STRING, word, value) < 0)
+			return -1;
+	}
+	if (fsconfig_raw(fs, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
+		return -1;
+	return fsmount_raw(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+}
+
+int source_open(const struct socker_request *request, const char *source, uint32_t flags, int *file)
+{
+	struct stat status;
+	autofd fd = -1;
+
+	*file = 0;
+	if (flags & SOCKER_MOUNT_TMPFS)
+		return make_tmpfs(source);
+	fd = flags & SOCKER_MOUNT_DEVICE ? open_device(source) : open_as_user(request, source);
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return -1;
+	*file = !S_ISDIR(status.st_mode);
+	return source_clone(fd, flags);
+}
