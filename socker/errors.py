@@ -8,6 +8,7 @@ The exceptions of socker. A denial is a value (`policy.Deny`); these are failure
         InvalidPattern         an image pattern of a rule is none
         UnknownAccount         the user has no account on this node
         PolicyFileError        the policy file cannot be trusted, read or understood
+        CatalogueError         the catalogue of images cannot be trusted, read or understood
         PlanError              the image asks for more than a plan holds
         EngineError            Docker cannot do what was asked
             EngineUnreachable  nobody answers at its socket
@@ -53,6 +54,10 @@ class UnknownAccount(SockerError):
 
 class PolicyFileError(SockerError):
     """The policy file cannot be trusted, read or understood; the text names file, line and key."""
+
+
+class CatalogueError(SockerError):
+    """The catalogue of images cannot be trusted, read or understood."""
 
 
 class PlanError(SockerError):
