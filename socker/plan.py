@@ -82,18 +82,20 @@ def image_environment(entries: tuple[str, ...]) -> tuple[str, ...]:
     kept: dict[str, str] = {}
     for entry in entries:
         name, equals, _ = entry.partition("=")
-        if equals and _is_name(name) and not _is_protected(name) and _is_encodable(entry):
+        if equals and is_name(name) and not is_protected(name) and _is_encodable(entry):
             kept.pop(name, None)
             kept[name] = entry
     kept.setdefault("PATH", DEFAULT_PATH)
     return tuple(kept.values())
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """Tell whether a variable can have this name."""
     return name != "" and all("!" <= char <= "~" for char in name)
 
 
-def _is_protected(name: str) -> bool:
+def is_protected(name: str) -> bool:
+    """Tell whether a variable is Slurm's or the user's, which neither an image nor policy sets."""
     return name in PROTECTED_NAMES or name.startswith(PROTECTED_PREFIXES)
 
 

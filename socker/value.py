@@ -25,16 +25,17 @@ else:
 class _ValueType(type):
     """Turn the annotations of a class body into slots, defaults and a list of fields."""
 
-    _fields: tuple[str, ...]
+    _fields: tuple[str, ...]  # with those of the bases
     _defaults: dict[str, object]
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, object]) -> _ValueType:
         annotations = namespace.get("__annotations__", {})
-        fields = tuple(annotations) if isinstance(annotations, dict) else ()
-        defaults = {field: namespace.pop(field) for field in fields if field in namespace}
-        made = super().__new__(mcs, name, bases, {**namespace, "__slots__": fields})
-        made._fields = fields
-        made._defaults = defaults
+        own = tuple(annotations) if isinstance(annotations, dict) else ()
+        defaults = {field: namespace.pop(field) for field in own if field in namespace}
+        made = super().__new__(mcs, name, bases, {**namespace, "__slots__": own})
+        above = [base for base in bases if isinstance(base, _ValueType)]
+        made._fields = (*(field for base in above for field in base._fields), *own)
+        made._defaults = {key: value for base in above for key, value in base._defaults.items()} | defaults
         return made
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from socker.container import ContainerSpec
     from socker.errors import EngineError
     from socker.model import Found
-    from socker.policy import Effect, Policy
+    from socker.policy import Policy
+    from socker.rules import Effect
     from socker.reference import Reference
 
 HEX = "0123456789abcdef" * 4
