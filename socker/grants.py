@@ -19,7 +19,7 @@ DEFAULT_SECCOMP = "default"  # Docker's own profile
 
 
 class SiteMount(Value):
-    """A directory of the site that policy names. With `default` it is mounted unasked, else where a step asks for it."""
+    """A directory of the site that policy names. With `default` it is mounted unasked, else where it is asked for."""
 
     name: str
     source: str

@@ -13,7 +13,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import dataclass_transform
+    from typing import Self, dataclass_transform
 else:
 
     def dataclass_transform(**_options: object) -> Callable[[type], type]:
@@ -68,6 +68,11 @@ class Value(metaclass=_ValueType):
 
     def _check(self) -> None:
         """Raise when the fields do not make a valid value."""
+
+    def but(self, **changes: object) -> Self:
+        """Return the same value with other fields."""
+        kept = {field: getattr(self, field) for field in type(self)._fields}
+        return type(self)(**kept | changes)
 
     def _astuple(self) -> tuple[object, ...]:
         return tuple(getattr(self, field) for field in type(self)._fields)
