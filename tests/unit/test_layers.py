@@ -21,6 +21,8 @@ OUTSIDE: dict[str, set[str]] = {module: set() for module in CORE} | {
     "__init__": set(),
     "audit": {"json", "socket"},
     "bridge": {"time", "traceback"},
+    "catalogue": {"json"},
+    "cataloguetext": {"re", "typing", "yaml"},
     "engine": set(),
     "engine_http": {"json", "re", "socket", "time"},
     "engine_sdk": {"docker", "math", "re", "requests", "socket", "time", "typing"},
@@ -41,8 +43,9 @@ OUTSIDE: dict[str, set[str]] = {module: set() for module in CORE} | {
 ORDER = [
     {"value", "text", "errors", "__init__"},
     {"reference", "trustedfile", "strictyaml"},
-    {"pattern", "model", "identity", "audit", "slurm", "engine_http"},
-    {"grants", "engine_sdk"},
+    {"catalogue"},
+    {"cataloguetext", "pattern", "model", "identity", "audit", "engine_http"},
+    {"grants", "engine_sdk", "slurm"},
     {"rules"},
     {"policy"},
     {"plan", "sitepolicy"},
@@ -54,6 +57,8 @@ ORDER = [
     {"wire"},
     {"bridge"},
 ]
+# Of those lines, what a module below may import when it is called: a catalogue without an index is read from its text.
+LATE = {"catalogue": {"cataloguetext"}}
 
 
 def imports(module: str) -> set[str]:
@@ -91,6 +96,7 @@ def test_module_imports_nothing_from_above(module: str) -> None:
     place = next(index for index, line in enumerate(ORDER) if module in line)
     below = set().union(*ORDER[:place])
     ours = {name.removeprefix("socker.") for name in imports(module) if name.startswith("socker.")}
+    ours -= LATE.get(module, set())
     assert ours <= below | (ORDER[0] - {module} if place == 0 else set())
 
 

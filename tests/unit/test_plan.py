@@ -134,7 +134,9 @@ def test_environment_has_each_name_once_and_nothing_of_slurm(entries: list[str])
 def test_environment_with_too_many_entries_is_refused() -> None:
     entries = ("PATH=/", *(f"V{number}=1" for number in range(MAX_ENV)))
     assert len(make_plan(make_user(), ALL, make_image(env=entries[:-1])).env) == MAX_ENV
-    with pytest.raises(PlanError, match="513 environment variables are set by image and policy; at most 512 can be used"):
+    with pytest.raises(
+        PlanError, match="513 environment variables are set by image and policy; at most 512 can be used"
+    ):
         make_plan(make_user(), ALL, make_image(env=entries))
 
 
