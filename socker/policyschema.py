@@ -83,7 +83,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 def read_policy(data: bytes, source: str) -> Policy:
     """Return the policy that a file's content says. Raises PolicyFileError with path, line and key."""
     try:
-        document = read_yaml(data)
+        document = read_yaml(data, keep_lines=False)
     except YamlError as error:
         raise PolicyFileError(f"{_place(source, error.line, error.key)}: {error}") from None
     try:
@@ -93,6 +93,7 @@ def read_policy(data: bytes, source: str) -> Policy:
         key, why = _explain(str(error))
     except Fault as error:
         key, why = error.key, str(error)
+    document = read_yaml(data)
     raise PolicyFileError(f"{_place(source, _line(document, key), key)}: {one_line(why, 400)}") from None
 
 
