@@ -14,7 +14,8 @@ PYTHON ?= /usr/bin/python3
 LIBDIR = $(PREFIX)/lib/socker
 VENV = build/venv
 PACKAGES_BUILD = gcc libc6-dev make python3-dev python3-venv libslurm-dev
-PACKAGES_TEST = slurm-wlm munge docker.io docker-registry debootstrap busybox-static clang-format libcap2-bin procps
+PACKAGES_TEST = slurm-wlm munge docker.io docker-registry debootstrap busybox-static clang-format libcap2-bin procps \
+	mariadb-server slurmdbd slurm-wlm-mysql-plugin
 SPANK = $(wildcard spank/*.c spank/*.h spank/build.py spank/plugin.map)
 PACKAGE = $(wildcard socker/*.py) pyproject.toml
 BUILT = build/socker.so build/socker-opener build/socker-policy build/hold build/entry

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from socker.engine import DockerEngine
-    from socker.lifecycle import Closed, Opened, Refusal
-    from socker.model import Request
-    from socker.ports import DockerApi
+    from socker.lifecycle import Closed, Opened, Plain, Refusal
+    from socker.model import Facts, Request
+    from socker.ports import Catalogue, DockerApi
+    from socker.sitepolicy import Decide
     from socker.wire import FFI, Struct
 
 FAILED = 0
+FACTS_SECONDS = 10.0  # for asking Slurm about a job
 
 # Imports stand in the functions: a package that is broken is then a refusal, too, and closing loads no policy.
 
@@ -69,7 +71,7 @@ def _answer(ffi: FFI, value: Struct, find: Callable[[FFI, Struct], Closed]) -> i
 def _fill_open(ffi: FFI, request: Struct, plan: Struct) -> None:
     from socker import wire  # noqa: PLC0415
     from socker.errors import SockerError  # noqa: PLC0415
-    from socker.lifecycle import Refusal  # noqa: PLC0415
+    from socker.lifecycle import Plain, Refusal  # noqa: PLC0415
 
     try:
         wanted = wire.read_request(ffi, request)
@@ -77,6 +79,10 @@ def _fill_open(ffi: FFI, request: Struct, plan: Struct) -> None:
         wire.write_refusal(ffi, request, plan, str(error))
         return
     answer, engine = _open(wanted)
+    if isinstance(answer, Plain):
+        # the wire has no word for it yet
+        wire.write_refusal(ffi, request, plan, 'image reference "": it is empty')
+        return
     if isinstance(answer, Refusal):
         wire.write_refusal(ffi, request, plan, answer.message)
         plan.flags = wire.PLAN_LEFT if engine.left else 0
@@ -88,18 +94,48 @@ def _fill_open(ffi: FFI, request: Struct, plan: Struct) -> None:
         raise
 
 
-def _open(request: Request) -> tuple[Opened | Refusal, DockerEngine]:
+def _open(request: Request) -> tuple[Opened | Plain | Refusal, DockerEngine]:
     import time  # noqa: PLC0415
 
     from socker.audit import SyslogAudit  # noqa: PLC0415
     from socker.engine_http import HttpApi  # noqa: PLC0415
     from socker.identity import NodeAccounts  # noqa: PLC0415
     from socker.lifecycle import Outside, open_step  # noqa: PLC0415
-    from socker.policyfile import load  # noqa: PLC0415
+    from socker.policyfile import load, read_profile  # noqa: PLC0415
 
     engine = _engine(HttpApi(request.docker), request.deadline_ms)
-    outside = Outside(engine=engine, accounts=NodeAccounts(), audit=SyslogAudit(), clock=time, load_policy=load)
+    until = time.monotonic() + min(FACTS_SECONDS, request.deadline_ms / 1000 / 2)
+    outside = Outside(
+        engine=engine,
+        accounts=NodeAccounts(),
+        audit=SyslogAudit(),
+        clock=time,
+        load_policy=load,
+        job_facts=lambda job: _facts(job, request.slurm_conf, until),
+        load_catalogue=_catalogue,
+        load_module=_module,
+        read_profile=read_profile,
+    )
     return open_step(request, outside), engine
+
+
+def _facts(job: int, slurm_conf: str, until: float) -> Facts:
+    from socker.slurm import SlurmCommands, job_facts  # noqa: PLC0415 - only where a rule needs them
+
+    commands = SlurmCommands(slurm_conf, until)
+    return job_facts(commands, slurm_conf)(job)
+
+
+def _catalogue(path: str) -> Catalogue:
+    from socker.catalogue import load  # noqa: PLC0415 - only where a rule needs it
+
+    return load(path)
+
+
+def _module(path: str) -> Decide:
+    from socker.sitepolicy import load_module  # noqa: PLC0415 - only where there is one
+
+    return load_module(path)
 
 
 def _engine(api: DockerApi, deadline_ms: int) -> DockerEngine:

@@ -10,8 +10,9 @@ a request is silent (entrypoint, command, user, health check, labels, stop signa
 from __future__ import annotations
 
 from socker.errors import PlanError
+from socker.grants import Grants
 from socker.model import Image, Mark, Request, is_plain_path
-from socker.plan import clean_path
+from socker.plan import clean_path, private_namespaces
 from socker.text import quoted
 from socker.value import Value
 
@@ -26,6 +27,8 @@ LABEL_UID = "io.socker.uid"
 LABEL_NAME = "io.socker.name"
 HOLD = "/.socker/hold"  # the hold binary in every container
 MAX_VOLUMES = 32
+SCRATCH = ("/tmp", "/var/tmp")  # what stays writable in a read-only root
+NOTHING = Grants()
 PIDS_LIMIT = 64  # runc's own threads count until the hold process is executed
 # A negative one makes the start fail where dockerd lacks CAP_SYS_RESOURCE (in a container, say), and costs another
 # start to try without; root can write a better one into /proc afterwards, and go on where it may not.
@@ -44,25 +47,45 @@ _KEPT_TREES = frozenset({"proc", "sys", "dev", ".socker"})
 
 
 class ContainerSpec(Value):
-    """A container to create: which image, whose, and what its hold process is. `hold` is a path of the host."""
+    """
+    A container to create: which image, whose, and what its hold process is. `hold` is a path of the host.
+
+    `covers` get an empty tmpfs: the image's volumes and, where the root is read-only, what must be writable or is
+    mounted later. `private` is as in Plan. `seccomp` is the text of a profile, empty for Docker's own.
+    """
 
     mark: Mark
     image: str
     hold: str
     hold_uid: int
     hold_gid: int
-    volumes: tuple[str, ...]
+    covers: tuple[str, ...]
+    private: tuple[str, ...] = ()
+    read_only: bool = False
+    devices: tuple[str, ...] = ()
+    seccomp: str = ""
 
 
-def make_spec(request: Request, image: Image) -> ContainerSpec:
-    """Return the container for a request. Raises PlanError for an image whose volumes cannot be covered."""
+def make_spec(
+    request: Request, image: Image, given: Grants = NOTHING, targets: tuple[str, ...] = (), seccomp: str = ""
+) -> ContainerSpec:
+    """
+    Return the container for a request: with what policy gives, and places for mounts at `targets`.
+
+    Raises PlanError for an image whose volumes cannot be covered.
+    """
+    writable = (*SCRATCH, *targets) if given.read_only else ()
     return ContainerSpec(
         mark=request.mark(),
         image=image.id,
         hold=request.hold,
         hold_uid=request.hold_uid,
         hold_gid=request.hold_gid,
-        volumes=_volumes(image.volumes),
+        covers=tuple(sorted({*_volumes(image.volumes), *writable})),
+        private=private_namespaces(given),
+        read_only=given.read_only,
+        devices=given.devices,
+        seccomp=seccomp,
     )
 
 
@@ -133,14 +156,15 @@ def _host_config(spec: ContainerSpec) -> dict[str, object]:
         "Privileged": False,
         "CapAdd": [],
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges:true"],
-        "ReadonlyRootfs": False,
+        "SecurityOpt": ["no-new-privileges:true", *([f"seccomp={spec.seccomp}"] if spec.seccomp else [])],
+        "ReadonlyRootfs": spec.read_only,
         # a daemon without user namespaces takes "host" as what it does anyway
         "UsernsMode": "host",
         "PidMode": "host",
-        "UTSMode": "host",
-        "IpcMode": "host",
-        "NetworkMode": "host",
+        "UTSMode": "" if "uts" in spec.private else "host",
+        "IpcMode": "private" if "ipc" in spec.private else "host",
+        # a private network has a loopback interface and nothing else
+        "NetworkMode": "none" if "net" in spec.private else "host",
         "CgroupnsMode": "host",
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "AutoRemove": False,
@@ -151,7 +175,8 @@ def _host_config(spec: ContainerSpec) -> dict[str, object]:
         "Init": False,
         "MaskedPaths": list(MASKED_PATHS),
         "ReadonlyPaths": list(READONLY_PATHS),
-        "Mounts": [_hold_mount(spec.hold), *map(_cover, spec.volumes)],
+        "Mounts": [_hold_mount(spec.hold), *map(_cover, spec.covers)],
+        **({"Devices": list(map(_device, spec.devices))} if spec.devices else {}),
     }
 
 
@@ -163,6 +188,10 @@ def _hold_mount(source: str) -> dict[str, object]:
         "ReadOnly": True,
         "BindOptions": {"Propagation": "rprivate"},
     }
+
+
+def _device(path: str) -> dict[str, object]:
+    return {"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rw"}
 
 
 def _cover(path: str) -> dict[str, object]:

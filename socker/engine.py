@@ -17,6 +17,7 @@ from socker.errors import (
     ForeignContainer,
     ImageMissing,
     InvalidReference,
+    PullFailed,
 )
 from socker.model import Found, Image, Started
 from socker.reference import ImageId, Named, parse
@@ -64,6 +65,24 @@ class DockerEngine:
         if not _leads_to(reference, image):
             raise EngineRefused(f"Docker gave another image than {reference}; ask for it as {image.id}")
         return image
+
+    def shorten(self, until: float) -> None:
+        """Let no call last beyond this time of the clock, if it comes before the one that was given at first."""
+        self._until = min(self._until, until)
+
+    def pull(self, reference: Named) -> Named:
+        """Return the reference by the digest that a registry gave for it, and have the image. Raises PullFailed."""
+        name = f"{reference.domain}/{reference.path}"
+        try:
+            digest = self._api.pull(name, reference.tag or reference.digest or "", self._until)
+            return Named(domain=reference.domain, path=reference.path, tag=None, digest=digest)
+        except EngineTimeout:
+            why = "it takes longer than a step may wait"
+        except EngineRefused as error:
+            why = str(error)
+        except InvalidReference:
+            why = "Docker did not say which digest it has"
+        raise PullFailed(f"the image {reference} could not be pulled from {reference.domain}: {why}")
 
     def open(self, spec: ContainerSpec) -> Started:
         """Create a container and start its hold process; after a failure nothing of it is left."""
@@ -181,7 +200,7 @@ def _check_made(facts: Mapping[str, object], spec: ContainerSpec) -> None:
         raise EngineRefused("Docker made a container of another image")
     mounts = facts.get("Mounts")
     made = {(mount.get("Type"), mount.get("Destination")) for mount in mounts} if isinstance(mounts, list) else set()
-    if made != {("bind", HOLD), *(("tmpfs", path) for path in spec.volumes)}:
+    if made != {("bind", HOLD), *(("tmpfs", path) for path in spec.covers)}:
         raise EngineRefused("Docker gave the container mounts that were not asked for")
 
 

@@ -19,7 +19,7 @@ from socker.text import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 API_VERSION = "1.41"  # Docker 20.10's; a daemon that is too new for it says its own oldest, which is then used
 CONNECT_SECONDS = 2.0
@@ -50,6 +50,11 @@ class HttpApi:
         """Return an image's facts."""
         return _mapping(self._call("GET", f"/images/{quote(name)}/json", None, until))
 
+    def pull(self, name: str, tag: str, until: float) -> str:
+        """Pull by tag or digest and return the digest that it has now, "" where Docker does not say."""
+        path = f"/images/create?fromImage={quote(name)}&tag={quote(tag)}"
+        return pulled_digest(self._ask("POST", path, None, until, _gist).splitlines())
+
     def create(self, name: str, body: Mapping[str, object], until: float) -> Mapping[str, object]:
         """Create a container by that name."""
         return _mapping(self._call("POST", f"/containers/create?name={quote(name)}", body, until))
@@ -75,17 +80,36 @@ class HttpApi:
         return found
 
     def _call(self, method: str, path: str, body: Mapping[str, object] | None, until: float) -> object:
-        status, text = self._exchange(method, path, body, until)
+        text = self._ask(method, path, body, until)
+        return _json(text) if text.strip() else None
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        until: float,
+        gist: Callable[[bytes], bytes] | None = None,
+    ) -> str:
+        """Return the body of an answer, or the `gist` of it, where the answer is longer than what matters of it."""
+        status, text = self._exchange(method, path, body, until, gist)
         wanted = _TOO_OLD.search(text) if status == 400 else None
         if wanted is not None and self._version == API_VERSION:
             # refused before it was looked at, so asking again repeats nothing
             self._version = wanted[1]
-            status, text = self._exchange(method, path, body, until)
+            status, text = self._exchange(method, path, body, until, gist)
         if status >= 300:
             raise EngineRefused(error_message(text), status)
-        return _json(text) if text.strip() else None
+        return text
 
-    def _exchange(self, method: str, path: str, body: Mapping[str, object] | None, until: float) -> tuple[int, str]:
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        until: float,
+        gist: Callable[[bytes], bytes] | None,
+    ) -> tuple[int, str]:
         content = b"" if body is None else json.dumps(body).encode()
         head = (
             f"{method} /v{self._version}{path} HTTP/1.0\r\n"
@@ -97,7 +121,7 @@ class HttpApi:
                 _connect(connection, self._path, until)
                 connection.settimeout(_remaining(until))
                 connection.sendall(head.encode("ascii") + content)
-                return parse_answer(_receive(connection, until))
+                return parse_answer(_receive(connection, until, gist))
         except TimeoutError:
             raise EngineTimeout(silent(self._path)) from None
         except OSError as error:
@@ -144,18 +168,41 @@ def _connect(connection: socket.socket, path: str, until: float) -> None:
             return
 
 
-def _receive(connection: socket.socket, until: float) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
+def _receive(connection: socket.socket, until: float, gist: Callable[[bytes], bytes] | None) -> bytes:
+    data = bytearray()
     while True:
         connection.settimeout(_remaining(until))
         piece = connection.recv(65536)
         if not piece:
-            return b"".join(pieces)
-        size += len(piece)
-        if size > MAX_ANSWER:
+            return bytes(data)
+        data += piece
+        if gist is not None:
+            data = bytearray(gist(bytes(data)))
+        if len(data) > MAX_ANSWER:
             raise EngineRefused(f"Docker's answer is longer than {MAX_ANSWER >> 20} MiB")
-        pieces.append(piece)
+
+
+def _gist(data: bytes) -> bytes:
+    """Leave out the lines of a pull's answer that only tell how far it is."""
+    head, blank, body = data.partition(b"\r\n\r\n")
+    *lines, last = body.split(b"\n")
+    kept = [line for line in lines if b'"status"' not in line or b'"Digest: ' in line]
+    return b"".join((head, blank, b"\n".join([*kept, last])))
+
+
+def pulled_digest(lines: Iterable[str]) -> str:
+    """Return the digest that the answer to a pull tells, "" for none. Raises EngineRefused with the error it tells."""
+    digest = ""
+    for line in lines:
+        said = _json(line) if line.strip() else None
+        if not isinstance(said, dict):
+            continue
+        if "error" in said:
+            raise EngineRefused(one_line(str(said["error"]), MAX_MESSAGE))
+        status = said.get("status")
+        if isinstance(status, str) and status.startswith("Digest: "):
+            digest = status.removeprefix("Digest: ")
+    return digest
 
 
 def parse_answer(data: bytes) -> tuple[int, str]:

@@ -26,6 +26,7 @@ from socker.engine_http import (
     CONNECT_SECONDS,
     MAX_ANSWER,
     MAX_MESSAGE,
+    pulled_digest,
     silent,
     unreachable,
 )
@@ -35,6 +36,8 @@ from socker.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+MAX_PROGRESS = 1 << 30  # bytes in which a pull tells how far it is
+
 _BASE_URL = "http+docker://localhost"
 _TOO_OLD = re.compile(r"client version [0-9.]+ is too old\. Minimum supported API version is ([0-9]+\.[0-9]+)")
 
@@ -43,6 +46,7 @@ class _Deadline:
     """The end of the call under way, shared with the sockets it uses."""
 
     until = 0.0
+    most = MAX_ANSWER  # bytes of one answer
 
     def remaining(self) -> float:
         left = self.until - time.monotonic()
@@ -61,8 +65,8 @@ class _Socket(socket.socket):
         self.settimeout(self.deadline.remaining())
         count = super().recv_into(*args, **kwargs)
         self.received += count
-        if self.received > MAX_ANSWER:
-            raise EngineRefused(f"Docker's answer is longer than {MAX_ANSWER >> 20} MiB")
+        if self.received > self.deadline.most:
+            raise EngineRefused(f"Docker's answer is longer than {self.deadline.most >> 20} MiB")
         return count
 
 
@@ -145,6 +149,22 @@ class SdkApi:
     def inspect_image(self, name: str, until: float) -> Mapping[str, object]:
         """Return an image's facts."""
         return _mapping(self._call(lambda: self._client.inspect_image(name), until))
+
+    def pull(self, name: str, tag: str, until: float) -> str:
+        """Pull by tag or digest and return the digest that it has now, "" where Docker does not say."""
+
+        def call() -> str:
+            # the SDK's own pull would look for credentials in files
+            url, wish = self._client._url("/images/create"), {"fromImage": name, "tag": tag}  # noqa: SLF001
+            answer = self._client._post(url, params=wish, stream=True)  # noqa: SLF001
+            self._client._raise_for_status(answer)  # noqa: SLF001
+            return pulled_digest(line.decode(errors="replace") for line in answer.iter_lines())
+
+        self._deadline.most = MAX_PROGRESS
+        try:
+            return str(self._call(call, until))
+        finally:
+            self._deadline.most = MAX_ANSWER
 
     def create(self, name: str, body: Mapping[str, object], until: float) -> Mapping[str, object]:
         """Create a container by that name."""

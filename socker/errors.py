@@ -8,15 +8,17 @@ The exceptions of socker. A denial is a value (`policy.Deny`); these are failure
         InvalidPattern         an image pattern of a rule is none
         UnknownAccount         the user has no account on this node
         PolicyFileError        the policy file cannot be trusted, read or understood
-        PlanError              the image asks for more than a plan holds
+        CatalogueError         the catalogue cannot be trusted, read or understood
+        PlanError              the image or the policy asks for more than a plan holds
         EngineError            Docker cannot do what was asked
             EngineUnreachable  nobody answers at its socket
             EngineTimeout      it did not answer in time
             EngineRefused      it answered with an error, or with something that is no answer
             ImageMissing       the node does not have the image
+            PullFailed         no registry gave the image
             ContainerGone      there is no such container
             ForeignContainer   the container is not the one that was meant, so it is left alone
-        SlurmError             Slurm cannot say which jobs live
+        SlurmError             Slurm cannot say which jobs live, or what it knows of one
 """
 
 from __future__ import annotations
@@ -55,8 +57,12 @@ class PolicyFileError(SockerError):
     """The policy file cannot be trusted, read or understood; the text names file, line and key."""
 
 
+class CatalogueError(SockerError):
+    """The catalogue cannot be trusted, read or understood; the text names the file."""
+
+
 class PlanError(SockerError):
-    """The image asks for more than a plan holds; the text names the limit."""
+    """The image or the policy asks for more than a plan holds; the text names the limit."""
 
 
 class EngineError(SockerError):
@@ -83,6 +89,10 @@ class ImageMissing(EngineError):
     """The node does not have the image."""
 
 
+class PullFailed(EngineError):
+    """No registry gave the image; the text says which one was asked, and why."""
+
+
 class ContainerGone(EngineError):
     """There is no such container."""
 
@@ -92,7 +102,7 @@ class ForeignContainer(EngineError):
 
 
 class SlurmError(SockerError):
-    """Slurm cannot say which jobs live; nothing may be concluded from that."""
+    """Slurm cannot say which jobs live, or what it knows of one; nothing may be concluded from that."""
 
 
 def assert_never(value: Never, /) -> Never:

@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The flow: a container's life from a request to its removal. One direction; nothing after a Deny is reached.
+A container's life, from a request to its removal; how it is opened is in `opening`.
 
 Nothing here knows of bytes, sockets or files: what it needs from outside comes in as the protocols of `ports`.
 """
 
 from __future__ import annotations
 
-from socker.container import make_spec
-from socker.errors import EngineTimeout, EngineUnreachable, ImageMissing, SockerError
-from socker.model import Mark, Started, User, step_name
-from socker.plan import Plan, make_plan
-from socker.policy import NO_RULE, Case, Deny, Policy, decide, group_names, preview
-from socker.reference import parse
-from socker.text import quoted
+from socker.errors import EngineTimeout, EngineUnreachable, SockerError
+from socker.model import Mark
+from socker.opening import Opened, Opening, Outside, Plain, Refusal
 from socker.value import Value
 
 TYPE_CHECKING = False
@@ -21,31 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from socker.model import Found, Request
-    from socker.policy import Decision
-    from socker.ports import Accounts, AuditSink, Clock, Engine, Jobs, LoadPolicy
+    from socker.ports import AuditSink, Engine, Jobs
 
-
-class Outside(Value):
-    """What opening a container needs from outside."""
-
-    engine: Engine
-    accounts: Accounts
-    audit: AuditSink
-    clock: Clock
-    load_policy: LoadPolicy
-
-
-class Opened(Value):
-    """The container is there, its hold process runs, and this is what the opener does with it."""
-
-    plan: Plan
-    started: Started
-
-
-class Refusal(Value):
-    """There is no container; `message` says why, for the user."""
-
-    message: str
+__all__ = ["Closed", "Closing", "Item", "Opened", "Outside", "Plain", "Refusal"]
+__all__ += ["close_items", "judge_items", "open_step", "sweep"]
 
 
 class Item(Value):
@@ -71,73 +46,9 @@ class Closed(Value):
     message: str
 
 
-def open_step(request: Request, outside: Outside) -> Opened | Refusal:
-    """Open a container for a step: from policy and image to a running hold process. Failures become refusals."""
-    began = outside.clock.monotonic()
-    try:
-        return _open(request, outside, began)
-    except ImageMissing:
-        asked = quoted(request.reference)
-        message = f"the image {asked} is not on node {request.node}; ask your administrator to pull it"
-    except SockerError as error:
-        message = str(error)
-    fields = {"verdict": "error", "rule": NO_RULE, "reason": message}
-    outside.audit.record("open", _facts(request, outside, began) | fields)
-    return Refusal(message=message)
-
-
-def _open(request: Request, outside: Outside, began: float) -> Opened | Refusal:
-    policy = outside.load_policy(request.policy)
-    case = _case(request, policy, outside.accounts)
-    early = preview(policy, case)
-    if isinstance(early, Deny):
-        return _denied(request, outside, case, early, began)
-    image = outside.engine.resolve(case.reference)
-    case = Case(user=case.user, reference=case.reference, group_ids=case.group_ids, image=image)
-    decision = decide(policy, case)
-    if isinstance(decision, Deny):
-        return _denied(request, outside, case, decision, began)
-    plan = make_plan(case.user, decision, image)
-    spec = make_spec(request, image)
-    _audit(request, outside, case, decision, began)
-    return Opened(plan=plan, started=outside.engine.open(spec))
-
-
-def _case(request: Request, policy: Policy, accounts: Accounts) -> Case:
-    reference = parse(request.reference)
-    name, home = accounts.lookup(request.uid)
-    user = User(uid=request.uid, gid=request.gid, groups=frozenset(request.groups), name=name, home=home)
-    needed = group_names(policy, user, reference)
-    return Case(user=user, reference=reference, group_ids=accounts.group_ids(needed) if needed else {})
-
-
-def _denied(request: Request, outside: Outside, case: Case, deny: Deny, began: float) -> Refusal:
-    _audit(request, outside, case, deny, began)
-    by = f" by rule {quoted(deny.rule)}" if deny.rule != NO_RULE else ""
-    return Refusal(message=f"the image {quoted(request.reference)} is denied{by}: {deny.reason}")
-
-
-def _audit(request: Request, outside: Outside, case: Case, decision: Decision, began: float) -> None:
-    fields = {
-        "user": case.user.name,
-        "digest": "" if case.image is None else case.image.id,
-        "rule": decision.rule,
-        "verdict": "deny" if isinstance(decision, Deny) else "allow",
-        "reason": decision.reason if isinstance(decision, Deny) else "",
-    }
-    outside.audit.record("open", _facts(request, outside, began) | fields)
-
-
-def _facts(request: Request, outside: Outside, began: float) -> dict[str, object]:
-    return {
-        "time": round(outside.clock.time(), 3),
-        "node": request.node,
-        "job": request.job,
-        "step": step_name(request.step),
-        "uid": request.uid,
-        "reference": request.reference,
-        "ms": round((outside.clock.monotonic() - began) * 1000, 1),
-    }
+def open_step(request: Request, outside: Outside) -> Opened | Plain | Refusal:
+    """Open a container for a step, from policy and image to a running hold process. Failures become refusals."""
+    return Opening(request, outside).answer()
 
 
 def close_items(closing: Closing, engine: Engine) -> Closed:

@@ -57,7 +57,9 @@ class Request(Value):
     """
     One step's wish, as the opener sends it. Its identity comes from Slurm, never from the environment.
 
-    `reference` is --container as typed. `hold_uid` and `hold_gid` are the user that the hold process runs as.
+    `reference` is --container as typed, empty where none was asked for and the site wants to know whether one is
+    required. `hold_uid` and `hold_gid` are the user that the hold process runs as. `slurm_conf` is for Slurm's own
+    commands, empty for their default.
     """
 
     job: int
@@ -75,6 +77,7 @@ class Request(Value):
     policy: str
     hold: str
     deadline_ms: int
+    slurm_conf: str = ""
 
     def _check(self) -> None:
         if self.uid == 0 or self.gid == 0:
@@ -102,6 +105,15 @@ class User(Value):
     groups: frozenset[int]
     name: str
     home: str
+
+
+class Facts(Value):
+    """What Slurm's controller knows of a job, each empty where there is none. Never from the job's environment."""
+
+    account: str
+    partition: str
+    qos: str
+    reservation: str
 
 
 class Image(Value):

@@ -6,56 +6,37 @@ Every selector of a rule that is given must match; each is a list of which one e
 for a match than an allow rule does, so that no spelling gets around it: where the image is asked for by digest or
 id, a deny rule looks at every name the image has on the node, an allow rule at none.
 
-Selectors on facts of the job (account, partition, QOS, reservation) and on the catalogue join `_selects` and `Case`;
-what else a rule may set joins `Grants`.
+What costs something (the facts of a job, the catalogue) comes in as a function, asked only where all else of a rule
+matches. Where Slurm does not say what a rule must know, the answer is Deny, whatever that rule's effect.
 """
 
 from __future__ import annotations
 
-from socker.errors import assert_never
+from socker.errors import SlurmError, assert_never
+from socker.grants import Grants, SiteMount
 from socker.reference import ImageId, Reference
+from socker.rules import Case, Policy, Required, Rule, Subject
 from socker.text import quoted
 from socker.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
     from typing import Literal
 
-    from socker.model import Image, User
+    from socker.model import User
     from socker.pattern import Pattern
 
-    Effect = Literal["allow", "deny"]
     Answer = Literal["yes", "no", "unknown"]
+
+# the words of the policy engine, wherever they are defined
+__all__ = ["BUILT_IN", "NO_RULE", "Allow", "Case", "Decision", "Deny", "Grants", "Policy", "Required", "Rule"]
+__all__ += ["SiteMount", "Subject", "Undecided", "answers", "decide", "default_policy", "group_names", "preview"]
+__all__ += ["requiring_group_names", "requiring_rule", "rule_named"]
 
 NO_RULE = "-"  # stands where a decision names its rule and there was none
 BUILT_IN = "built-in"
-
-
-class Grants(Value):
-    """What a rule gives to the steps that it allows. A thing that is not named is not given."""
-
-    home: bool = False
-    submit_dir: bool = False
-
-
-class Rule(Value):
-    """One rule. A selector that is None selects everything; names and patterns are never both missing and meant."""
-
-    name: str
-    effect: Effect
-    users: frozenset[str | int] | None = None
-    groups: frozenset[str | int] | None = None
-    images: tuple[Pattern, ...] | None = None
-    reason: str = ""
-    grants: Grants = Grants()
-
-
-class Policy(Value):
-    """Rules in the order in which they are asked, and where they come from."""
-
-    rules: tuple[Rule, ...]
-    source: str
+MIN_ID = 12  # hex digits by which a catalogue names an image: what the docker command prints
 
 
 class Allow(Value):
@@ -81,20 +62,6 @@ class Undecided(Value):
 Decision = Allow | Deny
 
 
-class Case(Value):
-    """
-    What is asked: who, for which reference.
-
-    `group_ids` gives the ids of the group names in `group_names`; a name the node does not know is not in it.
-    `image` is what the reference was resolved to, None before that.
-    """
-
-    user: User
-    reference: Reference
-    group_ids: Mapping[str, int]
-    image: Image | None = None
-
-
 def default_policy() -> Policy:
     """Return the policy of a node without a policy file: what is on the node is allowed, nothing is pulled."""
     everyone = Rule(name=BUILT_IN, effect="allow", grants=Grants(home=True, submit_dir=True))
@@ -113,6 +80,31 @@ def group_names(policy: Policy, user: User, reference: Reference) -> frozenset[s
     )
 
 
+def requiring_group_names(policy: Policy, user: User) -> frozenset[str]:
+    """Return the group names that must be looked up before it is known whether this user needs a container."""
+    subject = Subject(user=user, group_ids={})
+    return frozenset(
+        group
+        for rule in policy.rules
+        if rule.required is not None and rule.groups is not None and _user_matches(rule, subject)
+        for group in rule.groups
+        if isinstance(group, str)
+    )
+
+
+def requiring_rule(policy: Policy, subject: Subject) -> Rule | None:
+    """Return the first rule by which a step that asked for no container must have one. Raises SlurmError."""
+    for rule in policy.rules:
+        if rule.required is not None and "no" not in (answer for _, answer in _subject_answers(rule, subject)):
+            return rule
+    return None
+
+
+def rule_named(policy: Policy, name: str) -> Rule:
+    """Return a rule of the policy by its name."""
+    return next(rule for rule in policy.rules if rule.name == name)
+
+
 def preview(policy: Policy, case: Case) -> Allow | Deny | Undecided:
     """
     Say what is certain before the image is looked up.
@@ -121,7 +113,10 @@ def preview(policy: Policy, case: Case) -> Allow | Deny | Undecided:
     """
     certain = True
     for rule in policy.rules:
-        answer = _selects(rule, case)
+        try:
+            answer = _selects(rule, case)
+        except SlurmError as error:
+            return _unsaid(rule, error)
         match answer:
             case "yes":
                 decision = _apply(rule, case)
@@ -142,9 +137,17 @@ def decide(policy: Policy, case: Case) -> Decision:
     if case.image is None:
         raise ValueError("a decision needs the image")
     for rule in policy.rules:
-        if _selects(rule, case) == "yes":
+        try:
+            answer = _selects(rule, case)
+        except SlurmError as error:
+            return _unsaid(rule, error)
+        if answer == "yes":
             return _apply(rule, case)
     return _no_rule(case)
+
+
+def _unsaid(rule: Rule, error: SlurmError) -> Deny:
+    return Deny(rule=rule.name, reason=f"Slurm does not say what the rule must know of the job: {error}")
 
 
 def _no_rule(case: Case) -> Deny:
@@ -153,7 +156,8 @@ def _no_rule(case: Case) -> Deny:
 
 def _apply(rule: Rule, case: Case) -> Decision:
     if rule.effect == "allow":
-        return Allow(rule=rule.name, grants=rule.grants)
+        other = _differs(case) if rule.catalogue else ""
+        return Deny(rule=rule.name, reason=other) if other else Allow(rule=rule.name, grants=rule.grants)
     if _group_matches(rule, case) == "unknown":
         return Deny(
             rule=rule.name, reason="the rule names a group that this node does not know; tell your administrator"
@@ -161,29 +165,82 @@ def _apply(rule: Rule, case: Case) -> Decision:
     return Deny(rule=rule.name, reason=rule.reason)
 
 
+def _differs(case: Case) -> str:
+    """Tell how the image on the node is not the one in the catalogue, "" where it is."""
+    entry, image = case.find(case.reference), case.image
+    if entry is None or image is None:
+        return "the image is not in the catalogue"
+    if entry.digest:
+        recorded, same = entry.digest, entry.digest in image.digests()
+    else:
+        digits = entry.id.removeprefix("sha256:")
+        recorded, same = entry.id, len(digits) >= MIN_ID and image.id.removeprefix("sha256:").startswith(digits)
+    if same:
+        return ""
+    found = f"this node has {image.id}, the catalogue {recorded or 'no digest of it'}"
+    return f"its name leads to another image than the catalogue recorded ({found}); tell your administrator"
+
+
+def answers(rule: Rule, case: Case) -> Iterator[tuple[str, Answer]]:
+    """Yield the name of each selector that the rule has, and its answer; what costs most comes last."""
+    yield from _known_answers(rule, case)
+    if rule.images is not None:
+        yield "images", _image_matches(rule, case)
+    yield from _fact_answers(rule, case)
+    if rule.catalogue:
+        yield "images", _catalogue_matches(rule, case)
+
+
+def _subject_answers(rule: Rule, subject: Subject) -> Iterator[tuple[str, Answer]]:
+    yield from _known_answers(rule, subject)
+    yield from _fact_answers(rule, subject)
+
+
+def _known_answers(rule: Rule, subject: Subject) -> Iterator[tuple[str, Answer]]:
+    if rule.users is not None:
+        yield "users", "yes" if _user_matches(rule, subject) else "no"
+    if rule.groups is not None:
+        group = _group_matches(rule, subject)
+        if group == "unknown":
+            group = "no" if rule.effect == "allow" else "yes"
+        yield "groups", group
+
+
+def _fact_answers(rule: Rule, subject: Subject) -> Iterator[tuple[str, Answer]]:
+    if rule.accounts is not None:
+        yield "accounts", "yes" if subject.facts().account.lower() in rule.accounts else "no"
+    if rule.partitions is not None:
+        yield "partitions", "yes" if subject.facts().partition in rule.partitions else "no"
+    if rule.qos is not None:
+        yield "qos", "yes" if subject.facts().qos.lower() in rule.qos else "no"
+    if rule.reservations is not None:
+        yield "reservations", "yes" if subject.facts().reservation in rule.reservations else "no"
+
+
 def _selects(rule: Rule, case: Case) -> Answer:
-    if not _user_matches(rule, case):
-        return "no"
-    group = _group_matches(rule, case)
-    if group == "no" or (group == "unknown" and rule.effect == "allow"):
-        return "no"
-    return _image_matches(rule, case)
+    whole: Answer = "yes"
+    for _, answer in answers(rule, case):
+        if answer == "no":
+            return "no"
+        if answer == "unknown":
+            whole = "unknown"
+    return whole
 
 
-def _user_matches(rule: Rule, case: Case) -> bool:
-    return rule.users is None or case.user.uid in rule.users or case.user.name in rule.users
+def _user_matches(rule: Rule, subject: Subject) -> bool:
+    return rule.users is None or subject.user.uid in rule.users or subject.user.name in rule.users
 
 
-def _group_matches(rule: Rule, case: Case) -> Answer:
+def _group_matches(rule: Rule, subject: Subject) -> Answer:
     """Compare ids. A name the node does not know makes the answer unknown, which allows nothing and denies."""
     if rule.groups is None:
         return "yes"
     answer: Answer = "no"
     for group in rule.groups:
-        number = case.group_ids.get(group) if isinstance(group, str) else group
+        number = subject.group_ids.get(group) if isinstance(group, str) else group
         if number is None:
             answer = "unknown"
-        elif number == case.user.gid or number in case.user.groups:
+        elif number == subject.user.gid or number in subject.user.groups:
             return "yes"
     return answer
 
@@ -191,16 +248,16 @@ def _group_matches(rule: Rule, case: Case) -> Answer:
 def _image_matches(rule: Rule, case: Case) -> Answer:
     if rule.images is None:
         return "yes"
-    answers = {_pattern_matches(pattern, rule, case) for pattern in rule.images}
-    if "yes" in answers:
+    found = {_pattern_matches(pattern, rule, case) for pattern in rule.images}
+    if "yes" in found:
         return "yes"
-    return "unknown" if "unknown" in answers else "no"
+    return "unknown" if "unknown" in found else "no"
 
 
 def _pattern_matches(pattern: Pattern, rule: Rule, case: Case) -> Answer:
     reference, image = case.reference, case.image
     covered = pattern.covers(reference)
-    if not covered and rule.effect == "deny" and (isinstance(reference, ImageId) or reference.tag is None):
+    if not covered and rule.effect == "deny" and _is_by_digest(reference):
         if image is None:
             return "unknown"
         covered = any(map(pattern.covers, image.names))
@@ -211,3 +268,19 @@ def _pattern_matches(pattern: Pattern, rule: Rule, case: Case) -> Answer:
     if image is None:
         return "unknown"
     return "yes" if pattern.digest in image.digests() else "no"
+
+
+def _catalogue_matches(rule: Rule, case: Case) -> Answer:
+    """Tell whether the name is in the catalogue. An allow rule waits for the image, which must be the recorded one."""
+    image = case.image
+    if case.find(case.reference) is not None:
+        return "unknown" if image is None and rule.effect == "allow" else "yes"
+    if rule.effect == "allow" or not _is_by_digest(case.reference):
+        return "no"
+    if image is None:
+        return "unknown"
+    return "yes" if any(case.find(name) is not None for name in image.names) else "no"
+
+
+def _is_by_digest(reference: Reference) -> bool:
+    return isinstance(reference, ImageId) or reference.tag is None

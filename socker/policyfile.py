@@ -46,3 +46,21 @@ def load(path: str, *, owner: int = ROOT, anchor: str = "/") -> Policy:
         return read_policy(data, path)
     except PolicyFileError as error:
         raise PolicyFileError(f"the policy file {error}; tell your administrator") from None
+
+
+def read_profile(path: str, *, owner: int = ROOT, anchor: str = "/") -> str:
+    """Return the text of a seccomp profile, which is a JSON object. Raises PolicyFileError."""
+    try:
+        data = read_trusted(path, owner=owner, anchor=anchor)
+        if data is None:
+            raise PolicyFileError(f"{path}: there is no such file")  # noqa: TRY301 - as one that cannot be read
+        import json  # noqa: PLC0415 - only where there is one
+
+        if isinstance(json.loads(data), dict):
+            return data.decode()
+        why = f"{path}: it is not a JSON object"
+    except PolicyFileError as error:
+        why = str(error)
+    except (ValueError, RecursionError):
+        why = f"{path}: it is not JSON"
+    raise PolicyFileError(f"the seccomp profile {why}; tell your administrator")

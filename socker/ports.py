@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from socker.container import ContainerSpec
-    from socker.model import Found, Image, Mark, Started
+    from socker.model import Facts, Found, Image, Mark, Started
     from socker.policy import Policy
-    from socker.reference import Reference
+    from socker.reference import Named, Reference
+    from socker.rules import Entry
+    from socker.sitepolicy import Decide
 
 
 class Clock(Protocol):
@@ -42,6 +44,12 @@ class Engine(Protocol):
 
     def resolve(self, reference: Reference) -> Image:
         """Return the image on the node that a reference leads to. Raises ImageMissing; never pulls."""
+
+    def shorten(self, until: float) -> None:
+        """Let no call last beyond this time of the clock, if it comes before the one that was given at first."""
+
+    def pull(self, reference: Named) -> Named:
+        """Return the reference by the digest that a registry gave for it, and have the image. Raises PullFailed."""
 
     def open(self, spec: ContainerSpec) -> Started:
         """Create a container and start its hold process; after a failure nothing of it is left."""
@@ -74,6 +82,41 @@ class LoadPolicy(Protocol):
         """Return the policy in force. Raises PolicyFileError."""
 
 
+class JobFacts(Protocol):
+    """What Slurm knows of one job."""
+
+    def __call__(self, job: int) -> Facts:
+        """Return the facts of a job by its own id, array tasks and heterogeneous components too. Raises SlurmError."""
+
+
+class Catalogue(Protocol):
+    """The images that the site has recorded."""
+
+    def find(self, reference: Reference) -> Entry | None:
+        """Return the entry of a reference, None where there is none."""
+
+
+class LoadCatalogue(Protocol):
+    """Where the catalogue comes from."""
+
+    def __call__(self, path: str) -> Catalogue:
+        """Return the catalogue. Raises CatalogueError."""
+
+
+class LoadModule(Protocol):
+    """Where a site's own policy module comes from."""
+
+    def __call__(self, path: str) -> Decide:
+        """Return its function. Raises PolicyFileError."""
+
+
+class ReadProfile(Protocol):
+    """Where seccomp profiles come from."""
+
+    def __call__(self, path: str) -> str:
+        """Return the text of a profile, which is JSON. Raises PolicyFileError."""
+
+
 class DockerApi(Protocol):
     """
     The calls of Docker's API that are used; each ends before `until`, a time of the monotonic clock.
@@ -83,6 +126,9 @@ class DockerApi(Protocol):
 
     def inspect_image(self, name: str, until: float) -> Mapping[str, object]:
         """Return an image's facts."""
+
+    def pull(self, name: str, tag: str, until: float) -> str:
+        """Pull by tag or digest and return the digest that it has now, "" where Docker does not say."""
 
     def create(self, name: str, body: Mapping[str, object], until: float) -> Mapping[str, object]:
         """Create a container by that name."""

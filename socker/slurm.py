@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Slurm: which jobs of a node live. Imported by a sweep only.
+Slurm: which jobs of a node live, and what the controller knows of a job.
 
-Facts about a job (account, partition, QOS, reservation) get their place here, with pyslurm as a second way to them.
+Imported by a sweep, and by an opening whose policy has a rule on accounts, partitions, QOS or reservations. There are
+two ways to the same facts: pyslurm, where it is installed and of the release of the Slurm that is there, and Slurm's
+own commands everywhere else.
 """
 
 from __future__ import annotations
@@ -10,9 +12,16 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+from importlib.machinery import PathFinder, SourceFileLoader
 
 from socker.errors import SlurmError
+from socker.model import Facts
 from socker.text import one_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 SQUEUE = "/usr/bin/squeue"
 SCONTROL = "/usr/bin/scontrol"
@@ -23,6 +32,10 @@ OVER = frozenset(
     {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY"}
     | {"PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"}
 )
+_FIELD = "\x1f"  # between the fields of a job's facts: no name of Slurm's has it
+_NONE = frozenset({"", "(null)", "N/A"})  # how squeue shows what a job does not have
+_RELEASE = re.compile(r"([0-9]+\.[0-9]+)\.")
+
 _LINE = re.compile(r"([0-9]+) ([A-Z_+]+)")
 _PRIVATE = re.compile(r"^PrivateData\s*=\s*(.*)$", re.MULTILINE)
 
@@ -47,11 +60,38 @@ class SlurmCommands:
         command = [self._squeue, "--all", "--noheader", "--states=all", "--format=%A %T", f"--nodelist={node}"]
         return parse_jobs(self._run(command))
 
+    def facts(self, job: int) -> Facts:
+        """Return what the controller knows of a job, by its own id. Raises SlurmError."""
+        wanted = _FIELD.join(("%A", "%a", "%P", "%q", "%v"))
+        command = [self._squeue, "--all", "--noheader", "--states=all", f"--jobs={job}", f"--format={wanted}"]
+        try:
+            return parse_facts(self._run(command), job)
+        except SlurmError:
+            # a job that is hidden looks like one that is not there
+            if self._hides_jobs():
+                raise SlurmError("PrivateData hides jobs from the user of the policy engine") from None
+            raise
+
+    def release(self) -> str:
+        """Return the release of Slurm, as "25.11". Raises SlurmError."""
+        found = _RELEASE.search(self._run([self._squeue, "--version"]))
+        if found is None:
+            raise SlurmError("squeue does not say of which release it is")
+        return found[1]
+
+    def _hides_jobs(self) -> bool:
+        """Tell whether it is certain that this user does not see every job."""
+        try:
+            setting = _PRIVATE.search(self._run([self._scontrol, "show", "config"]))
+        except SlurmError:
+            return False
+        return setting is not None and _is_private(setting[1])
+
     def _check_nothing_hidden(self) -> None:
         setting = _PRIVATE.search(self._run([self._scontrol, "show", "config"]))
         if setting is None:
             raise SlurmError("scontrol does not say what PrivateData is")
-        if "jobs" in re.split(r"[,\s]+", setting[1].lower()) or setting[1].strip().lower() == "all":
+        if _is_private(setting[1]):
             raise SlurmError("PrivateData hides jobs from the user of the policy engine, so none can be called dead")
 
     def _run(self, command: list[str]) -> str:
@@ -75,6 +115,10 @@ class SlurmCommands:
         return done.stdout.decode(errors="replace")
 
 
+def _is_private(setting: str) -> bool:
+    return "jobs" in re.split(r"[,\s]+", setting.lower()) or setting.strip().lower() == "all"
+
+
 def parse_jobs(text: str) -> frozenset[int]:
     """Return the jobs that are not over. Raises SlurmError for any line that is not `<id> <STATE>`."""
     jobs: set[int] = set()
@@ -85,3 +129,69 @@ def parse_jobs(text: str) -> frozenset[int]:
         if found[2] not in OVER:
             jobs.add(int(found[1]))
     return frozenset(jobs)
+
+
+def parse_facts(text: str, job: int) -> Facts:
+    """
+    Return the facts in the line of a job.
+
+    There may be others: the tasks of an array, or the components of a heterogeneous job, whose first has its id.
+    Raises SlurmError unless exactly one line is the job's own.
+    """
+    lines = [line.split(_FIELD) for line in text.split("\n") if line.strip()]
+    own = [fields for fields in lines if fields[0].strip() == str(job)]
+    if len(own) != 1 or len(own[0]) != 5:
+        raise SlurmError(f"squeue does not tell the facts of job {job}: {one_line(text.strip(), MAX_MESSAGE)}")
+    account, partition, qos, reservation = ("" if field.strip() in _NONE else field.strip() for field in own[0][1:])
+    return Facts(account=account, partition=partition, qos=qos, reservation=reservation)
+
+
+class PyslurmFacts:
+    """The same facts through pyslurm, whose module is given."""
+
+    def __init__(self, pyslurm: Any) -> None:  # noqa: ANN401 - it has no types
+        self._pyslurm = pyslurm
+
+    def facts(self, job: int) -> Facts:
+        """Return what the controller knows of a job, by its own id. Raises SlurmError."""
+        try:
+            found = self._pyslurm.Job.load(job)
+            if found.id != job:
+                # asked for the id of an array, it gives whichever task comes first
+                found = self._pyslurm.Jobs.load()[job]
+        except KeyError:
+            raise SlurmError(f"Slurm does not know the job {job}") from None
+        except self._pyslurm.PyslurmError as error:
+            raise SlurmError(f"pyslurm: {one_line(str(error), MAX_MESSAGE)}") from None
+        fields = {name: getattr(found, name) or "" for name in ("account", "partition", "qos", "reservation")}
+        return Facts(**fields)
+
+
+def job_facts(commands: SlurmCommands, slurm_conf: str, path: list[str] | None = None) -> Callable[[int], Facts]:
+    """
+    Return the way to a job's facts: pyslurm where it is installed and of Slurm's release, else the commands.
+
+    It is imported only then: with another Slurm, or without its configuration, importing it ends the process. It reads
+    the configuration at its default place, so another one (`slurm_conf`) is left to the commands.
+    """
+    release = "" if slurm_conf else _pyslurm_release(path)
+    if not release or release != commands.release():
+        return commands.facts
+    try:
+        import pyslurm  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - 43 ms
+    except ImportError:
+        return commands.facts
+    return PyslurmFacts(pyslurm).facts
+
+
+def _pyslurm_release(path: list[str] | None) -> str:
+    """Return of which release of Slurm the installed pyslurm is, "" where there is none; it is not imported."""
+    package = PathFinder.find_spec("pyslurm", path)
+    for place in package.submodule_search_locations or () if package else ():
+        version = PathFinder.find_spec("version", [place])
+        loader = version.loader if version else None
+        source = loader.get_source("version") if isinstance(loader, SourceFileLoader) else None
+        found = _RELEASE.search(source or "")
+        if found is not None:
+            return found[1]
+    return ""

@@ -19,9 +19,64 @@ ROOT = 0
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
-def read_trusted(path: str, *, owner: int = ROOT, anchor: str = "/") -> bytes | None:
+class Trusted:
     """
-    Return the whole file, None when there is none. Raises PolicyFileError.
+    A file or directory that can be relied on, open until nobody refers to it.
+
+    `stamp` is another one after every change and every replacement (inode, size in bytes, times in nanoseconds).
+    `size` is in bytes. `names` is what a directory holds, None for a file.
+    """
+
+    def __init__(self, descriptor: int, path: str, owner: int) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        try:
+            facts = os.fstat(descriptor)
+            _check_owner(facts, path, owner)
+            self.names = tuple(os.listdir(descriptor)) if stat.S_ISDIR(facts.st_mode) else None
+        except OSError as error:
+            raise PolicyFileError(f"{path}: {_why(error)}") from None
+        if self.names is None:
+            _check_file(facts, path)
+        self.size = facts.st_size
+        self.stamp = f"{facts.st_ino} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
+
+    def __del__(self) -> None:
+        """Close it."""
+        os.close(self._descriptor)
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Return at most so many bytes from there on. Raises PolicyFileError."""
+        try:
+            return os.pread(self._descriptor, count, offset)
+        except OSError as error:
+            raise PolicyFileError(f"{self._path}: {_why(error)}") from None
+
+    def read(self, limit: int = MAX_SIZE) -> bytes:
+        """Return all of it. Raises PolicyFileError, also where it is larger than the limit."""
+        pieces: list[bytes] = []
+        size = 0
+        while piece := self.read_at(size, 1 << 20):
+            size += len(piece)
+            if size > limit:
+                raise PolicyFileError(f"{self._path}: it is larger than {limit >> 20} MiB")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+def read_trusted(path: str, *, owner: int = ROOT, anchor: str = "/") -> bytes | None:
+    """Return the whole file, None when there is none; as `open_trusted`, and no directory."""
+    found = open_trusted(path, owner=owner, anchor=anchor)
+    if found is None:
+        return None
+    if found.names is not None:
+        raise PolicyFileError(f"{path}: it is not a regular file")
+    return found.read()
+
+
+def open_trusted(path: str, *, owner: int = ROOT, anchor: str = "/") -> Trusted | None:
+    """
+    Return the file or directory, None when there is none. Raises PolicyFileError.
 
     Tests give another owner, and the directory from which on everything is checked.
     """
@@ -42,7 +97,7 @@ def read_trusted(path: str, *, owner: int = ROOT, anchor: str = "/") -> bytes | 
         file = _open_below(place, parts[-1], os.O_RDONLY | os.O_NONBLOCK, path)
     finally:
         os.close(place)
-    return None if file is None else _read_checked(file, path, owner)
+    return None if file is None else Trusted(file, path, owner)
 
 
 def _open_below(directory: int, name: str, flags: int, where: str) -> int | None:
@@ -70,27 +125,12 @@ def _check_owner(facts: os.stat_result, where: str, owner: int) -> None:
         raise PolicyFileError(f"{where}: others than root can write it (mode {stat.S_IMODE(facts.st_mode):04o})")
 
 
-def _read_checked(descriptor: int, path: str, owner: int) -> bytes:
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise PolicyFileError(f"{path}: it is not a regular file")
-        _check_owner(facts, path, owner)
-        if facts.st_nlink != 1:
-            raise PolicyFileError(f"{path}: it has {facts.st_nlink} names (hard links)")
-        return _read(descriptor, path)
-    except OSError as error:
-        raise PolicyFileError(f"{path}: {(error.strerror or 'it cannot be read').lower()}") from None
-    finally:
-        os.close(descriptor)
+def _check_file(facts: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise PolicyFileError(f"{path}: it is not a regular file")
+    if facts.st_nlink != 1:
+        raise PolicyFileError(f"{path}: it has {facts.st_nlink} names (hard links)")
 
 
-def _read(descriptor: int, path: str) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    while piece := os.read(descriptor, 65536):
-        size += len(piece)
-        if size > MAX_SIZE:
-            raise PolicyFileError(f"{path}: it is larger than {MAX_SIZE >> 20} MiB")
-        pieces.append(piece)
-    return b"".join(pieces)
+def _why(error: OSError) -> str:
+    return (error.strerror or "it cannot be read").lower()

@@ -13,7 +13,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import dataclass_transform
+    from typing import Self, dataclass_transform
 else:
 
     def dataclass_transform(**_options: object) -> Callable[[type], type]:
@@ -25,16 +25,17 @@ else:
 class _ValueType(type):
     """Turn the annotations of a class body into slots, defaults and a list of fields."""
 
-    _fields: tuple[str, ...]
+    _fields: tuple[str, ...]  # with those of the bases
     _defaults: dict[str, object]
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, object]) -> _ValueType:
         annotations = namespace.get("__annotations__", {})
-        fields = tuple(annotations) if isinstance(annotations, dict) else ()
-        defaults = {field: namespace.pop(field) for field in fields if field in namespace}
-        made = super().__new__(mcs, name, bases, {**namespace, "__slots__": fields})
-        made._fields = fields
-        made._defaults = defaults
+        own = tuple(annotations) if isinstance(annotations, dict) else ()
+        defaults = {field: namespace.pop(field) for field in own if field in namespace}
+        made = super().__new__(mcs, name, bases, {**namespace, "__slots__": own})
+        above = [base for base in bases if isinstance(base, _ValueType)]
+        made._fields = (*(field for base in above for field in base._fields), *own)
+        made._defaults = {key: value for base in above for key, value in base._defaults.items()} | defaults
         return made
 
 
@@ -67,6 +68,11 @@ class Value(metaclass=_ValueType):
 
     def _check(self) -> None:
         """Raise when the fields do not make a valid value."""
+
+    def but(self, **changes: object) -> Self:
+        """Return the same value with other fields."""
+        kept = {field: getattr(self, field) for field in type(self)._fields}
+        return type(self)(**kept | changes)
 
     def _astuple(self) -> tuple[object, ...]:
         return tuple(getattr(self, field) for field in type(self)._fields)

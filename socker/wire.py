@@ -65,6 +65,7 @@ def read_request(ffi: FFI, request: Struct) -> Request:
         policy=_string(ffi, request.policy),
         hold=_string(ffi, request.hold),
         deadline_ms=request.deadline_ms,
+        slurm_conf=_string(ffi, request.slurm_conf),
     )
 
 

@@ -34,6 +34,8 @@ class Daemon:
         self.oldest = oldest
         self.images: dict[str, dict[str, Any]] = {}
         self.containers: dict[str, dict[str, Any]] = {}
+        self.remote: dict[str, dict[str, Any]] = {}
+        self.progress = 3
         self.seen: list[str] = []
         self.bodies: list[Any] = []
         self.misbehave: list[tuple[str, Misbehaviour]] = []
@@ -128,6 +130,11 @@ class Daemon:
             connection.sendall(instead)
 
     def _send(self, connection: socket.socket, status: int, answer: Any) -> None:
+        if isinstance(answer, list) and status == 200 and answer and "status" in answer[0]:
+            # a pull tells line by line how far it is; how long that will be nobody knows
+            head = "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n"
+            connection.sendall(head.encode() + b"".join(json.dumps(line).encode() + b"\r\n" for line in answer))
+            return
         body = b"" if answer is None else json.dumps(answer).encode()
         head = f"HTTP/1.1 {status} Whatever\r\nContent-Type: application/json\r\nConnection: close\r\n"
         connection.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
@@ -138,6 +145,8 @@ class Daemon:
         way = unquote(parts.path)
         if found := re.fullmatch("/images/(.*)/json", way):
             return self._image(found[1])
+        if way == "/images/create":
+            return self._pull(query["fromImage"], query["tag"])
         if way == "/containers/create":
             return self._create(query["name"], body)
         if way == "/containers/json":
@@ -150,6 +159,19 @@ class Daemon:
         if name not in self.images:
             return 404, {"message": f"No such image: {name}"}
         return 200, self.images[name]
+
+    def _pull(self, name: str, tag: str) -> tuple[int, Any]:
+        reference = f"{name}@{tag}" if tag.startswith("sha256:") else f"{name}:{tag}"
+        if reference not in self.remote:
+            return 404, {"message": f"manifest for {reference} not found: manifest unknown"}
+        facts = self.remote[reference]
+        digest = f"sha256:{'d' * 64}"
+        self.images |= {reference: facts, f"{name}@{digest}": facts}
+        return 200, [
+            *({"status": "Downloading", "progress": f"{number}"} for number in range(self.progress)),
+            {"status": f"Digest: {digest}"},
+            {"status": f"Status: Downloaded newer image for {reference}"},
+        ]
 
     def _create(self, name: str, body: Any) -> tuple[int, Any]:
         for container in self.containers.values():

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from socker.errors import ImageMissing, SlurmError, UnknownAccount
-from socker.model import Image, Mark, Request, Started, User
+from socker.model import Facts, Image, Mark, Request, Started, User
 from socker.pattern import parse_pattern
 from socker.policy import Grants, Rule, default_policy
 from socker.reference import Named, parse
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from socker.container import ContainerSpec
     from socker.errors import EngineError
     from socker.model import Found
-    from socker.policy import Effect, Policy
+    from socker.policy import Policy
     from socker.reference import Reference
+    from socker.rules import Effect
 
 HEX = "0123456789abcdef" * 4
 IMAGE_ID = f"sha256:{HEX}"
@@ -94,6 +95,7 @@ def make_rule(
     users: Iterable[str | int] | None = None,
     groups: Iterable[str | int] | None = None,
     home: bool = False,
+    **more: Any,
 ) -> Rule:
     return Rule(
         name=name,
@@ -102,8 +104,12 @@ def make_rule(
         groups=None if groups is None else frozenset(groups),
         images=tuple(map(parse_pattern, images)) or None,
         reason="not here" if effect == "deny" else "",
-        grants=Grants(home=home),
+        **{"grants": Grants(home=home), **more},
     )
+
+
+def make_facts(**changes: str) -> Facts:
+    return Facts(**{"account": "physics", "partition": "main", "qos": "normal", "reservation": ""} | changes)
 
 
 class FakeClock:
@@ -155,6 +161,9 @@ class FakeEngine:
     def __init__(self, *images: Image, found: tuple[Found, ...] = ()) -> None:
         self.images = {str(name): image for image in images for name in (*image.names, image.id)}
         self.found = found
+        self.remote: dict[str, Image] = {}
+        self.pulled: list[str] = []
+        self.until = 1e9
         self.resolved: list[str] = []
         self.opened: list[ContainerSpec] = []
         self.removed: list[tuple[str, Mark]] = []
@@ -171,6 +180,17 @@ class FakeEngine:
             raise ImageMissing(f"the image {reference} is not on this node")
         return self.images[str(reference)]
 
+    def shorten(self, until: float) -> None:
+        self.until = min(self.until, until)
+
+    def pull(self, reference: Named) -> Named:
+        self._fail("pull")
+        self.pulled.append(str(reference))
+        image = self.remote[str(reference)]
+        pinned = named(f"{reference.domain}/{reference.path}@{image.id}")
+        self.images |= {str(reference): image, str(pinned): image}
+        return pinned
+
     def open(self, spec: ContainerSpec) -> Started:
         self._fail("open")
         self.opened.append(spec)
@@ -184,6 +204,45 @@ class FakeEngine:
         self._fail("list")
         assert token == TOKEN
         return self.found
+
+
+class FakeEntry:
+    """An entry of the catalogue."""
+
+    def __init__(self, digest: str = "", image_id: str = "") -> None:
+        self.digest = digest
+        self.id = image_id
+
+
+class FakeCatalogue:
+    """Entries by full reference; counts how often it was loaded."""
+
+    def __init__(self, **entries: FakeEntry) -> None:
+        self.entries: dict[str, FakeEntry] = dict(entries)
+        self.loaded = 0
+
+    def __call__(self, path: str) -> FakeCatalogue:
+        assert path == "/var/lib/socker/images.yaml"
+        self.loaded += 1
+        return self
+
+    def find(self, reference: Reference) -> FakeEntry | None:
+        return self.entries.get(str(reference))
+
+
+class FakeFacts:
+    """What Slurm knows of job 4711; None: it does not answer."""
+
+    def __init__(self, facts: Facts | None = None) -> None:
+        self.facts = facts
+        self.asked = 0
+
+    def __call__(self, job: int) -> Facts:
+        assert job == 4711
+        self.asked += 1
+        if self.facts is None:
+            raise SlurmError("squeue does not answer in time")
+        return self.facts
 
 
 class FakeJobs:

@@ -9,6 +9,7 @@ import pytest
 
 from socker.container import HOLD, create_body, disagreement, labels, make_spec
 from socker.errors import PlanError
+from socker.grants import Grants
 
 from .fakes import IMAGE_ID, TOKEN, make_image, make_mark, make_request
 
@@ -176,3 +177,50 @@ def test_marks_agree_only_in_all() -> None:
 
 def test_hold_is_where_the_c_side_expects_it() -> None:
     assert HOLD == "/.socker/hold"
+
+
+def given(**grants: Any) -> dict[str, Any]:
+    made = create_body(
+        make_spec(make_request(), make_image(volumes=("/data",)), Grants(**grants), ("/home/alice",), "")
+    )
+    host: dict[str, Any] = made["HostConfig"]  # type: ignore[assignment]
+    return host
+
+
+@pytest.mark.parametrize(
+    ("grants", "field", "value"),
+    [
+        ({"network": "private"}, "NetworkMode", "none"),
+        ({"ipc": "private"}, "IpcMode", "private"),
+        ({"uts": "private"}, "UTSMode", ""),
+        ({"read_only": True}, "ReadonlyRootfs", True),
+        (
+            {"devices": ("/dev/kfd",)},
+            "Devices",
+            [{"PathOnHost": "/dev/kfd", "PathInContainer": "/dev/kfd", "CgroupPermissions": "rw"}],
+        ),
+    ],
+)
+def test_what_policy_gives_changes_its_field_and_no_other(grants: dict[str, Any], field: str, value: object) -> None:
+    plain, made = given(), given(**grants)
+    assert made[field] == value
+    plain.pop(field, None)
+    made.pop(field)
+    if field == "ReadonlyRootfs":
+        made.pop("Mounts")
+        plain.pop("Mounts")
+    assert made == plain
+
+
+def test_a_read_only_root_has_writable_scratch_and_places_for_mounts() -> None:
+    def targets(**grants: Any) -> list[str]:
+        return [mount["Target"] for mount in given(**grants)["Mounts"][1:]]
+
+    assert targets() == ["/data"]
+    assert targets(read_only=True) == ["/data", "/home/alice", "/tmp", "/var/tmp"]
+
+
+def test_a_seccomp_profile_is_sent_as_its_text() -> None:
+    made = create_body(make_spec(make_request(), make_image(), seccomp='{"defaultAction": "SCMP_ACT_ALLOW"}'))
+    options = made["HostConfig"]["SecurityOpt"]  # type: ignore[index]
+    assert options == ["no-new-privileges:true", 'seccomp={"defaultAction": "SCMP_ACT_ALLOW"}']

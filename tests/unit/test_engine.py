@@ -16,6 +16,7 @@ from socker.errors import (
     EngineUnreachable,
     ForeignContainer,
     ImageMissing,
+    PullFailed,
 )
 from socker.model import Found, Image, Started
 from socker.reference import parse
@@ -307,3 +308,61 @@ def test_open_whose_create_fails_tells_whether_a_container_may_be_left(failure: 
     with pytest.raises(type(failure)):
         broken.open(SPEC)
     assert broken.left is left
+
+
+FACTS: dict[str, Any] = {
+    "Id": IMAGE_ID,
+    "RepoTags": [],
+    "RepoDigests": [f"debian@sha256:{'d' * 64}"],
+    "Config": {"Env": [], "WorkingDir": "", "Volumes": None},
+}
+
+
+@pytest.mark.parametrize("asked", ["debian:13", f"debian@{OTHER_ID}"])
+def test_pull_leads_to_the_image_by_the_digest_that_the_registry_gave(docker: Daemon, asked: str) -> None:
+    reference = named(asked)
+    docker.remote[str(reference)] = FACTS
+    pinned = engine(docker).pull(reference)
+    assert str(pinned) == f"docker.io/library/debian@sha256:{'d' * 64}"
+    assert engine(docker).resolve(pinned).id == IMAGE_ID
+
+
+def test_pull_that_tells_much_of_its_way_is_no_longer_than_its_digest(docker: Daemon) -> None:
+    docker.progress = 200_000
+    docker.remote["docker.io/library/debian:13"] = FACTS
+    assert engine(docker, seconds=20).pull(named("debian:13")).digest == f"sha256:{'d' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("instead", "why"),
+    [
+        (
+            (500, 'Get "https://registry/v2/": dial tcp: connection refused'),
+            r'docker.io: Get "https://registry/v2/": d',
+        ),
+        ((404, "manifest unknown"), "could not be pulled from docker.io: manifest unknown"),
+        (b'HTTP/1.0 200 OK\r\n\r\n{"status":"x"}\r\n{"errorDetail":{},"error":"no space left"}\r\n', "no space left"),
+        (b'HTTP/1.0 200 OK\r\n\r\n{"status":"Status: done"}\r\n', "Docker did not say which digest it has"),
+        (b'HTTP/1.0 200 OK\r\n\r\n{"status":"Digest: sha256:zz"}\r\n', "Docker did not say which digest it has"),
+        (b"HTTP/1.0 200 OK\r\n\r\n{broken\r\n", "Docker's answer is not JSON"),
+        (HANG, "it takes longer than a step may wait"),
+    ],
+)
+def test_pull_that_fails_says_why_in_time(docker: Daemon, instead: Any, why: str) -> None:
+    docker.misbehave = [("POST /images/create", instead)]
+    began = time.monotonic()
+    with pytest.raises(PullFailed, match=why) as caught:
+        engine(docker, seconds=0.5).pull(named("debian:13"))
+    assert str(caught.value).startswith("the image docker.io/library/debian:13 could not be pulled from docker.io: ")
+    assert time.monotonic() - began < 3
+
+
+def test_a_shorter_time_is_kept_and_a_longer_one_is_not(docker: Daemon) -> None:
+    docker.misbehave = [("GET", HANG), ("GET", HANG)]
+    for until in (0.2, 0.2 + 60):
+        hurried = engine(docker, seconds=0.4)
+        hurried.shorten(time.monotonic() + until)
+        began = time.monotonic()
+        with pytest.raises(EngineTimeout):
+            hurried.resolve(named("debian:12"))
+        assert time.monotonic() - began < 2

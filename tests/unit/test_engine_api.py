@@ -39,6 +39,13 @@ def test_api_speaks_each_call(docker: Daemon, api_of: type[DockerApi]) -> None:
     assert api.inspect("name", soon())["State"] == {"Running": True, "Pid": 4242, "ExitCode": 0}
     assert [entry["Id"] for entry in api.list_labelled(["a=b"], soon())] == [made]  # type: ignore[index]
     assert api.list_labelled(["a=c"], soon()) == []
+    docker.remote["docker.io/library/debian:13"] = docker.images[IMAGE_ID]
+    assert api.pull("docker.io/library/debian", "13", soon()) == f"sha256:{'d' * 64}"
+    with pytest.raises(EngineRefused, match="manifest unknown"):
+        api.pull("docker.io/library/debian", "14", soon())
+    docker.misbehave = [("POST", b'HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{"error":"no space"}\r\n')]
+    with pytest.raises(EngineRefused, match="no space"):
+        api.pull("docker.io/library/debian", "13", soon())
     api.remove(made, soon())
     assert docker.containers == {}
     path, _, query = docker.seen[-1].partition("?")

@@ -16,21 +16,26 @@ PACKAGE = Path(socker.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 # Modules from outside the package that each module may import; `from __future__` always.
-CORE = ("container", "errors", "lifecycle", "pattern", "plan", "policy", "text", "value", "wire")
+CORE = ("container", "errors", "grants", "lifecycle", "pattern", "plan", "policy", "rules", "text", "value", "wire")
 OUTSIDE: dict[str, set[str]] = {module: set() for module in CORE} | {
     "__init__": set(),
     "audit": {"json", "socket"},
     "bridge": {"time", "traceback"},
+    "catalogue": {"json"},
+    "cataloguetext": {"re", "typing", "yaml"},
     "engine": set(),
     "engine_http": {"json", "re", "socket", "time"},
     "engine_sdk": {"docker", "math", "re", "requests", "socket", "time", "typing"},
+    "grantschema": {"msgspec", "re", "typing"},
     "identity": {"grp", "pwd"},
     "model": {"re"},
-    "policyfile": set(),
+    "opening": {"traceback"},
+    "policyfile": {"json"},
     "policyschema": {"msgspec", "re", "typing"},
     "ports": {"typing"},
     "reference": {"re"},
-    "slurm": {"re", "subprocess", "time"},
+    "sitepolicy": {"sys", "types"},
+    "slurm": {"importlib", "pyslurm", "re", "subprocess", "time"},
     "strictyaml": {"re", "typing", "yaml"},
     "trustedfile": {"os", "stat"},
 }
@@ -38,16 +43,22 @@ OUTSIDE: dict[str, set[str]] = {module: set() for module in CORE} | {
 ORDER = [
     {"value", "text", "errors", "__init__"},
     {"reference", "trustedfile", "strictyaml"},
-    {"pattern", "model", "identity", "audit", "slurm", "engine_http"},
-    {"policy", "engine_sdk"},
-    {"plan"},
-    {"container", "policyschema"},
-    {"engine", "policyfile"},
-    {"ports"},
+    {"catalogue"},
+    {"cataloguetext", "pattern", "model", "identity", "audit", "engine_http"},
+    {"grants", "engine_sdk", "slurm"},
+    {"rules"},
+    {"policy"},
+    {"plan", "sitepolicy"},
+    {"container", "grantschema"},
+    {"engine", "policyschema"},
+    {"policyfile", "ports"},
+    {"opening"},
     {"lifecycle"},
     {"wire"},
     {"bridge"},
 ]
+# Of those lines, what a module below may import when it is called: a catalogue without an index is read from its text.
+LATE = {"catalogue": {"cataloguetext"}}
 
 
 def imports(module: str) -> set[str]:
@@ -85,6 +96,7 @@ def test_module_imports_nothing_from_above(module: str) -> None:
     place = next(index for index, line in enumerate(ORDER) if module in line)
     below = set().union(*ORDER[:place])
     ours = {name.removeprefix("socker.") for name in imports(module) if name.startswith("socker.")}
+    ours -= LATE.get(module, set())
     assert ours <= below | (ORDER[0] - {module} if place == 0 else set())
 
 
@@ -114,4 +126,5 @@ def test_opening_a_container_imports_nothing_slow() -> None:
 @pytest.mark.parametrize("word", ["eval(", "exec(", "pickle", "shell=True", "yaml.load(", "os.environ", "getenv"])
 def test_no_module_has(word: str) -> None:
     for module in MODULES:
-        assert word not in (PACKAGE / f"{module}.py").read_text(), module
+        if (word, module) != ("exec(", "sitepolicy"):  # which executes what root has written
+            assert word not in (PACKAGE / f"{module}.py").read_text(), module

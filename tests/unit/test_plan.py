@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +18,11 @@ from socker.plan import (
     clean_path,
     encode,
     image_environment,
+    is_below,
     is_home,
     make_plan,
 )
-from socker.policy import Allow, Grants
+from socker.policy import Allow, Grants, SiteMount
 
 from .fakes import IMAGE_ID, make_image, make_user
 
@@ -134,7 +137,9 @@ def test_environment_has_each_name_once_and_nothing_of_slurm(entries: list[str])
 def test_environment_with_too_many_entries_is_refused() -> None:
     entries = ("PATH=/", *(f"V{number}=1" for number in range(MAX_ENV)))
     assert len(make_plan(make_user(), ALL, make_image(env=entries[:-1])).env) == MAX_ENV
-    with pytest.raises(PlanError, match="sets 513 environment variables; at most 512 can be used"):
+    with pytest.raises(
+        PlanError, match="513 environment variables are set by image and policy; at most 512 can be used"
+    ):
         make_plan(make_user(), ALL, make_image(env=entries))
 
 
@@ -143,7 +148,7 @@ def test_environment_that_takes_too_much_room_is_refused() -> None:
     entries = ("PATH=/", "A=" + "x" * room)
     plan = make_plan(make_user(), ALL, make_image(env=entries))
     assert sum(len(encode(text)) + 1 for text in plan.texts()) == MAX_TEXT
-    with pytest.raises(PlanError, match="takes 131073 bytes; at most 131072 can be used"):
+    with pytest.raises(PlanError, match="take 131073 bytes; at most 131072 can be used"):
         make_plan(make_user(), ALL, make_image(env=(*entries[:1], entries[1] + "x")))
 
 
@@ -151,3 +156,45 @@ def test_plan_with_too_many_mounts_is_refused() -> None:
     plan = make_plan(make_user(), ALL, make_image())
     with pytest.raises(PlanError, match="33 mounts are asked for; a container takes at most 32"):
         type(plan)(digest=plan.digest, mounts=plan.mounts * 33, submit_dir=False, env=plan.env, workdir=plan.workdir)
+
+
+SITE = SiteMount(name="s", source="/gpfs/scratch", target="/scratch")
+
+
+def allowing(**grants: Any) -> Allow:
+    return Allow(rule="r", grants=Grants(**grants))
+
+
+def test_site_mounts_are_in_the_plan_unless_they_must_be_asked_for() -> None:
+    ask = SITE.but(name="ask", target="/ask", default=False)
+    plan = make_plan(make_user(), allowing(site_mounts=(SITE.but(read_only=True), ask)), make_image())
+    assert plan.mounts == (Mount(source="/gpfs/scratch", target="/scratch", read_only=True),)
+
+
+@pytest.mark.parametrize(
+    ("target", "mounts"), [("/home", 1), ("/home/alice", 1), ("/home/al", 2), ("/home/alice/x", 2)]
+)
+def test_a_home_that_a_site_mount_holds_is_not_mounted_again(target: str, mounts: int) -> None:
+    plan = make_plan(make_user(), allowing(home=True, site_mounts=(SITE.but(target=target),)), make_image())
+    assert len(plan.mounts) == mounts
+
+
+def test_policy_sets_and_removes_variables_whatever_the_image_says() -> None:
+    image = make_image(env=("PATH=/bin", "A=image", "B=image", "C=image"))
+    plan = make_plan(make_user(), allowing(env_set=(("A", "site"), ("D", "")), env_remove=("B", "E")), image)
+    assert plan.env == ("PATH=/bin", "C=image", "A=site", "D=")
+    assert plan.unset == ("B", "E")
+
+
+def test_private_namespaces_are_those_that_policy_separates() -> None:
+    assert make_plan(make_user(), allowing(), make_image()).private == ()
+    assert make_plan(make_user(), allowing(network="private", uts="private"), make_image()).private == ("net", "uts")
+    assert make_plan(make_user(), allowing(ipc="private"), make_image()).private == ("ipc",)
+
+
+@pytest.mark.parametrize(
+    ("path", "directory", "below"),
+    [("/a", "/a", True), ("/a/b", "/a", True), ("/ab", "/a", False), ("/", "/a", False), ("/a", "/", True)],
+)
+def test_is_below(path: str, directory: str, *, below: bool) -> None:
+    assert is_below(path, directory) is below

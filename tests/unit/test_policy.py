@@ -26,7 +26,8 @@ from socker.reference import parse
 from .fakes import HEX, IMAGE_ID, OTHER_ID, make_image, make_rule, make_user
 
 if TYPE_CHECKING:
-    from socker.policy import Decision, Effect
+    from socker.policy import Decision
+    from socker.rules import Effect
 
 THIRD_ID = f"sha256:{'e' * 64}"
 

@@ -122,7 +122,10 @@ def test_file_without_rules_allows_nothing_and_without_defaults_mounts_nothing()
         ("version: 1\nrules:\n- {effect: allow}", 'rules[0]: it lacks the key "name"'),
         ("version: 1\nrules:\n- {name: a, effect: deny}", "rules[0].reason: a rule that denies needs a reason"),
         ("version: 1\nrules:\n- {name: a, effect: deny, reason: ' '}", "a rule that denies needs a reason"),
-        ("version: 1\nrules:\n- {name: a, effect: deny, reason: b, mounts: {}}", "a rule that denies mounts nothing"),
+        (
+            "version: 1\nrules:\n- {name: a, effect: deny, reason: b, mounts: {}}",
+            'a rule that denies gives nothing; leave "mounts" out',
+        ),
         ("version: 1\nversion: 1\nrules: []", '/p, line 2: the key "version" is there twice'),
         (RULE + "    name: r", '/p, line 5, rules[0]: the key "name" is there twice'),
         ("a: &x 1\nb: *x", "/p, line 1: anchors are not used here"),

@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_up_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--nodes", type=int, help=f"how many slurmd (default: {Options().nodes})")
     sub.add_argument("--no-socker", action="store_true", help="do without socker")
+    sub.add_argument("--accounting", action="store_true", help="with slurmdbd, a database, accounts and QOS")
     sub.add_argument("--prefix", type=os.path.abspath, help="use the socker installed there")
 
     def repeatable(option: str, metavar: str, about: str) -> None:
@@ -82,6 +83,7 @@ def _add_up_options(sub: argparse.ArgumentParser) -> None:
     repeatable("--plugstack", "LINE", "a line of plugstack.conf")
     repeatable("--conf", "KEY=VALUE", "replace or add a line of slurm.conf")
     repeatable("--cgroup-conf", "KEY=VALUE", "replace or add a line of cgroup.conf")
+    sub.add_argument("--etc", action="append", default=[], type=os.path.abspath, metavar="FILE", help="a file for etc/")
     repeatable("--docker-arg", "ARG", "an argument of dockerd (--docker-arg=--debug)")
 
 
@@ -90,6 +92,8 @@ def _up(paths: Layout, arguments: argparse.Namespace) -> int:
         "nodes": arguments.nodes,
         "socker": False if arguments.no_socker else None,
         "prefix": arguments.prefix,
+        "accounting": arguments.accounting or None,
+        "etc": tuple(arguments.etc),
         "socker_args": tuple(arguments.socker_arg),
         "plugstack": tuple(arguments.plugstack),
         "conf": tuple(arguments.conf),

@@ -32,6 +32,8 @@ class Options:
     conf: tuple[str, ...] = ()
     cgroup_conf: tuple[str, ...] = ()
     docker_args: tuple[str, ...] = ()
+    accounting: bool = False
+    etc: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no cluster can be made of."""
@@ -58,6 +60,7 @@ class Cluster:
     options: Options
     controller_port: int
     nodes: tuple[Node, ...]
+    database_port: int | None = None
 
     @property
     def prefix(self) -> Path:
@@ -67,7 +70,8 @@ class Cluster:
     @property
     def ports(self) -> frozenset[int]:
         """The TCP ports that its daemons listen on."""
-        return frozenset({self.controller_port, *(node.port for node in self.nodes)})
+        database = () if self.database_port is None else (self.database_port,)
+        return frozenset({self.controller_port, *database, *(node.port for node in self.nodes)})
 
 
 def load(layout: Layout) -> Cluster | None:
@@ -85,6 +89,7 @@ def load(layout: Layout) -> Cluster | None:
         options=Options(**options),
         controller_port=data["controller_port"],
         nodes=tuple(Node(**node) for node in data["nodes"]),
+        database_port=data.get("database_port"),
     )
 
 
@@ -98,15 +103,17 @@ def demand(layout: Layout) -> Cluster:
 
 def create(layout: Layout, options: Options) -> Cluster:
     """A cluster with free ports, on disk from now on. Call it with the lock held."""
-    ports = list(islice(_free_ports(layout.root), options.nodes + 1))
-    if len(ports) <= options.nodes:
+    wanted = options.nodes + 2
+    ports = list(islice(_free_ports(layout.root), wanted))
+    if len(ports) < wanted:
         raise DevclusterError("there are not enough free ports")
-    numbered = enumerate(ports[1:], start=1)
+    numbered = enumerate(ports[2:], start=1)
     cluster = Cluster(
         layout=layout,
         options=options,
         controller_port=ports[0],
         nodes=tuple(Node(name=layout.node(n), port=port) for n, port in numbered),
+        database_port=ports[1] if options.accounting else None,
     )
     data = dataclasses.asdict(cluster)
     del data["layout"]

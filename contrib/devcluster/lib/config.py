@@ -3,6 +3,7 @@
 
 import json
 import secrets
+import shutil
 import socket
 from collections.abc import Iterable
 
@@ -29,6 +30,11 @@ def write(cluster: Cluster) -> None:
     }
     for path, text in files.items():
         path.write_text(text)
+    for name in cluster.options.etc:
+        shutil.copy(name, paths.etc)
+    if cluster.options.accounting:
+        paths.slurmdbd_conf.touch(mode=0o600)
+        paths.slurmdbd_conf.write_text(slurmdbd_conf(cluster, socket.gethostname().partition(".")[0]))
     if not paths.munge_key.exists():
         paths.munge_key.touch(mode=0o600)
         paths.munge_key.write_bytes(secrets.token_bytes(1024))
@@ -66,8 +72,7 @@ def _general(cluster: Cluster, hostname: str) -> list[str]:
         "ProctrackType=proctrack/cgroup",
         "TaskPlugin=task/affinity,task/cgroup",
         "JobAcctGatherType=jobacct_gather/cgroup",
-        # The place of `up --accounting`, which does not exist yet.
-        "AccountingStorageType=accounting_storage/none",
+        *_accounting(cluster),
         "LaunchParameters=use_interactive_step",
         "SelectType=select/cons_tres",
         "SelectTypeParameters=CR_Core_Memory",
@@ -83,6 +88,40 @@ def _general(cluster: Cluster, hostname: str) -> list[str]:
         # Nodes have the CPUs and the memory that they announce, not the machine's.
         "SlurmdParameters=config_overrides",
     ]
+
+
+def _accounting(cluster: Cluster) -> list[str]:
+    if not cluster.options.accounting:
+        return ["AccountingStorageType=accounting_storage/none"]
+    return [
+        "AccountingStorageType=accounting_storage/slurmdbd",
+        "AccountingStorageHost=127.0.0.1",
+        f"AccountingStoragePort={cluster.database_port}",
+        # so is the munged named by which slurmdbd is spoken to
+        f"AccountingStoragePass={cluster.layout.munge_socket}",
+        "AccountingStorageEnforce=associations,qos",
+    ]
+
+
+def slurmdbd_conf(cluster: Cluster, hostname: str) -> str:
+    """slurmdbd.conf; root of the machine is root of the database."""
+    paths = cluster.layout
+    return _text(
+        [
+            "AuthType=auth/munge",
+            f"AuthInfo=socket={paths.munge_socket}",
+            f"DbdHost={hostname}",
+            "DbdAddr=127.0.0.1",
+            f"DbdPort={cluster.database_port}",
+            "SlurmUser=root",
+            f"LogFile={paths.log}/slurmdbd.log",
+            f"PidFile={paths.slurmdbd_pid}",
+            "StorageType=accounting_storage/mysql",
+            "StorageHost=localhost",
+            "StorageUser=root",
+            "StorageLoc=slurm",
+        ]
+    )
 
 
 def _nodes(cluster: Cluster) -> list[str]:

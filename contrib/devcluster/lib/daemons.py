@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib import database
 from lib.cluster import Cluster, Node
 from lib.errors import DevclusterError
 from lib.layout import MARKER, Layout
@@ -29,12 +30,14 @@ class Daemon:
     argv: tuple[str, ...]
     output: Path
     pid_files: tuple[Path, ...]
+    variables: tuple[tuple[str, str], ...] = ()
 
 
 def daemons(cluster: Cluster) -> tuple[Daemon, ...]:
     """All of them, in the order in which they are started."""
     slurmds = (_slurmd(cluster.layout, node) for node in cluster.nodes)
-    return (_munged(cluster.layout), _dockerd(cluster), _slurmctld(cluster.layout), *slurmds)
+    storage = (_mariadbd(cluster.layout), _slurmdbd(cluster.layout)) if cluster.options.accounting else ()
+    return (_munged(cluster.layout), *storage, _dockerd(cluster), _slurmctld(cluster.layout), *slurmds)
 
 
 def select(cluster: Cluster, name: str) -> tuple[Daemon, ...]:
@@ -60,6 +63,35 @@ def _munged(paths: Layout) -> Daemon:
         f"--seed-file={paths.run / 'munged.seed'}",
     )
     return Daemon(name="munged", argv=argv, output=paths.log / "munged.log", pid_files=(pid_file,))
+
+
+def _mariadbd(paths: Layout) -> Daemon:
+    pid_file = paths.database_run / "mariadbd.pid"
+    argv = (
+        tool("mariadbd"),
+        "--no-defaults",
+        f"--user={database.USER}",
+        f"--datadir={paths.database}",
+        f"--socket={paths.database_socket}",
+        f"--pid-file={pid_file}",
+        "--skip-networking",
+        # what is in it has not to outlive a crash, and is little
+        "--innodb-flush-log-at-trx-commit=0",
+        "--innodb-buffer-pool-size=32M",
+        "--innodb-lock-wait-timeout=900",
+    )
+    return Daemon(name="mariadbd", argv=argv, output=paths.log / "mariadbd.log", pid_files=(pid_file,))
+
+
+def _slurmdbd(paths: Layout) -> Daemon:
+    return Daemon(
+        name="slurmdbd",
+        argv=(tool("slurmdbd"), "-D"),
+        output=paths.log / "slurmdbd.out",
+        pid_files=(paths.slurmdbd_pid,),
+        # the place of the socket is no setting of slurmdbd's; MariaDB's library takes it from here
+        variables=(("MYSQL_UNIX_PORT", str(paths.database_socket)),),
+    )
 
 
 def _slurmctld(paths: Layout) -> Daemon:
@@ -125,7 +157,7 @@ def start(paths: Layout, daemon: Daemon) -> None:
     variables = {"PATH": PATH, "LC_ALL": "C.UTF-8", "SLURM_CONF": str(paths.slurm_conf)}
     for path in daemon.pid_files:
         _end_predecessor(paths, path)
-    process = spawn(daemon.argv, variables | {MARKER: str(paths.base)}, daemon.output)
+    process = spawn(daemon.argv, variables | dict(daemon.variables) | {MARKER: str(paths.base)}, daemon.output)
     if process:
         paths.record(daemon.name).write_text(json.dumps(dataclasses.asdict(process)))
 

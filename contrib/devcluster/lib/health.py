@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from lib import docker, munge, slurm
+from lib import database, docker, munge, slurm
 from lib.cluster import Cluster
 from lib.daemons import daemons, running
 from lib.errors import DevclusterError
@@ -36,14 +36,14 @@ def answers(paths: Layout, name: str) -> bool:
     """Whether a daemon runs and answers."""
     if running(paths, name) is None:
         return False
-    if name == "dockerd":
-        return docker.answers(paths)
+    alone = {"dockerd": docker.answers, "mariadbd": database.mariadbd_answers, "munged": munge.answers}
+    if name in alone:
+        return alone[name](paths)
     # Slurm's commands wait for a munged that was killed.
     if not munge.answers(paths) or running(paths, "munged") is None:
         return False
-    if name == "munged":
-        return True
-    return slurm.answers(paths) if name == "slurmctld" else slurm.slurmd_answers(paths, name)
+    slurms = {"slurmdbd": database.slurmdbd_answers, "slurmctld": slurm.answers}
+    return slurms[name](paths) if name in slurms else slurm.slurmd_answers(paths, name)
 
 
 def check(cluster: Cluster) -> list[Health]:

@@ -124,6 +124,31 @@ class Layout:
         return self.run / "munge.sock"
 
     @property
+    def slurmdbd_conf(self) -> Path:
+        """The configuration of slurmdbd, which only root may read."""
+        return self.etc / "slurmdbd.conf"
+
+    @property
+    def slurmdbd_pid(self) -> Path:
+        """The file into which slurmdbd writes its pid."""
+        return self.run / "slurmdbd.pid"
+
+    @property
+    def database(self) -> Path:
+        """MariaDB's data."""
+        return self.base / "database"
+
+    @property
+    def database_run(self) -> Path:
+        """Where MariaDB has its socket; its own directory, since it is not root."""
+        return self.run / "mariadb"
+
+    @property
+    def database_socket(self) -> Path:
+        """The socket of MariaDB."""
+        return self.database_run / "socket"
+
+    @property
     def docker_socket(self) -> Path:
         """The socket of dockerd."""
         return self.run / "docker.sock"

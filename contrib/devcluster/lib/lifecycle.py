@@ -6,7 +6,7 @@ import shutil
 import signal
 import stat
 
-from lib import cgroups, config, docker, health, images, mounts, process, slurm, users
+from lib import cgroups, config, database, docker, health, images, mounts, process, slurm, users
 from lib.cluster import Cluster, Options, create, load
 from lib.daemons import daemons, refuse_namesake, remains, running, select, start, stop
 from lib.errors import DevclusterError
@@ -58,7 +58,7 @@ def _make_room(paths: Layout) -> None:
 
 
 def _forget(paths: Layout) -> None:
-    for path in (paths.run, paths.state, paths.spool):
+    for path in (paths.run, paths.state, paths.spool, paths.database):
         shutil.rmtree(path, ignore_errors=True)
     paths.definition.unlink(missing_ok=True)
 
@@ -81,14 +81,19 @@ def install(cluster: Cluster) -> None:
 
 def _start_all(cluster: Cluster, *, new: bool) -> None:
     paths = cluster.layout
+    if cluster.options.accounting:
+        say("making the database")
+        database.prepare(paths)
     for node in cluster.nodes:
         (paths.spool / node.name).mkdir(mode=0o755, exist_ok=True)
     for daemon in daemons(cluster):
         if not running(paths, daemon.name):
             say(f"starting {daemon.name}")
             start(paths, daemon)
-        if daemon.name in {"munged", "dockerd"}:
+        if daemon.name in {"munged", "dockerd", "mariadbd", "slurmdbd"}:
             health.wait_for_answer(cluster, [daemon.name])
+        if daemon.name == "slurmdbd":
+            database.fill(paths)
     health.wait_for_answer(cluster, ["slurmctld"])
     if new:
         docker.remove_containers(paths)
@@ -123,6 +128,8 @@ def _stop_all(cluster: Cluster) -> None:
     if health.answers(paths, "dockerd"):
         docker.remove_containers(paths)
     stop(paths, ["dockerd"])
+    stop(paths, ["slurmdbd"])
+    stop(paths, ["mariadbd"])
     stop(paths, ["munged"])
 
 

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing the catalogue: whole or not at all, into directories that only root can write."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+import time
+from typing import TYPE_CHECKING
+
+from socker.catalogue import DEFAULT_PATH, MAX_SIZE, SUFFIXES, index_path, make_index
+from socker.cataloguetext import read_entries, write_entries
+from socker.errors import CatalogueError, PolicyFileError
+from socker.trustedfile import ROOT, open_trusted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from socker.catalogue import Entry
+
+LOCK_SECONDS = 60.0  # to wait for another writer
+_READABLE = 0o644
+
+
+def read_file(path: str, *, owner: int = ROOT, anchor: str = "/") -> list[Entry]:
+    """Return the entries of one file, in its order; none where there is no file. Raises CatalogueError."""
+    try:
+        found = open_trusted(path, owner=owner, anchor=anchor)
+        if found is None:
+            return []
+        if found.names is not None:
+            raise CatalogueError(f"{path} is a directory; name the file in it that is to be written")
+        return [entry for _, entry in read_entries(found.read(MAX_SIZE), path)]
+    except PolicyFileError as error:
+        raise CatalogueError(f"the catalogue {error}; nothing is written") from None
+
+
+def write_file(path: str, entries: Iterable[Entry], *, owner: int = ROOT, anchor: str = "/") -> None:
+    """The file holds these entries and has its index. Raises CatalogueError; then it is as it was."""
+    _replace(path, write_entries(entries))
+    write_index(path, owner=owner, anchor=anchor)
+
+
+def write_index(path: str, *, owner: int = ROOT, anchor: str = "/") -> None:
+    """The index of a catalogue's file is of its present state. Raises CatalogueError."""
+    try:
+        found = open_trusted(path, owner=owner, anchor=anchor)
+        if found is None:
+            raise CatalogueError(f"there is no catalogue {path}")
+        _replace(index_path(path), make_index(read_entries(found.read(MAX_SIZE), path), found.stamp))
+    except PolicyFileError as error:
+        raise CatalogueError(f"the catalogue {error}; it gets no index") from None
+
+
+def write_indexes(path: str) -> list[str]:
+    """Each file of a catalogue has its index; returns the files. Raises CatalogueError."""
+    try:
+        found = open_trusted(path)
+    except PolicyFileError as error:
+        raise CatalogueError(f"the catalogue {error}; it gets no index") from None
+    names = None if found is None else found.names
+    files = [path] if names is None else [f"{path.rstrip('/')}/{name}" for name in sorted(names)]
+    files = [file for file in files if names is None or (file.endswith(SUFFIXES) and "/." not in file)]
+    for file in files:
+        with locked(file):
+            write_index(file)
+    return files
+
+
+@contextlib.contextmanager
+def locked(path: str, *, owner: int = ROOT, anchor: str = "/") -> Iterator[None]:
+    """Nobody else writes this catalogue meanwhile. Raises CatalogueError where its directory is not root's alone."""
+    directory, name = _split(path)
+    _check_directory(directory, owner, anchor)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    lock = os.open(f"{directory}/.{name}.lock", flags, 0o600)
+    try:
+        end = time.monotonic() + LOCK_SECONDS
+        while not _try_lock(lock):
+            if time.monotonic() > end:
+                raise CatalogueError(f"somebody else is writing the catalogue {path}; try again later")
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _check_directory(directory: str, owner: int, anchor: str) -> None:
+    if directory == DEFAULT_PATH.rpartition("/")[0]:
+        _make_ours(directory)
+    try:
+        found = open_trusted(directory, owner=owner, anchor=anchor)
+    except PolicyFileError as error:
+        raise CatalogueError(f"the directory of the catalogue {error}; nothing is written") from None
+    if found is None or found.names is None:
+        raise CatalogueError(f"there is no directory {directory}; make it first, for root alone to write")
+
+
+def _make_ours(directory: str) -> None:
+    """The default directory is there and can be entered; the node's token in it has a mode of its own."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(directory, 0o755)
+    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchmod(opened, stat.S_IMODE(os.fstat(opened).st_mode) | 0o055)
+    finally:
+        os.close(opened)
+
+
+def _split(path: str) -> tuple[str, str]:
+    directory, _, name = path.rpartition("/")
+    if not path.startswith("/") or not name:
+        raise CatalogueError(f"{path}: give the absolute path of a file")
+    return directory or "/", name
+
+
+def _replace(path: str, data: bytes) -> None:
+    """The file has this content and mode 0644, also if the node loses power; no link is followed."""
+    directory, name = _split(path)
+    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    temporary = f".{name}.{os.getpid()}.tmp"
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=place)
+        _write_new(place, temporary, data)
+        os.rename(temporary, name, src_dir_fd=place, dst_dir_fd=place)
+        os.fsync(place)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=place)
+        raise CatalogueError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from None
+    finally:
+        os.close(place)
+
+
+def _write_new(place: int, name: str, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(name, flags, 0o600, dir_fd=place), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fchmod(file.fileno(), _READABLE)
+        os.fsync(file.fileno())
