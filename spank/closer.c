@@ -130,8 +130,9 @@ static void add_record(struct batch *batch, int dir, const char *key, int lock)
 {
 	struct closing closing = {.record = record_map(dir, key), .lock = lock};
 
-	if (!closing.record) {
-		/* not ours, or of another version: nothing it says can be used */
+	/* not ours, or of another version: nothing it says can be used; or a step that needs no container */
+	if (!closing.record || closing.record->state == RECORD_PLAIN) {
+		record_unmap(closing.record);
 		remove_files(dir, key);
 		scope_close(&closing.lock);
 		return;

@@ -39,9 +39,20 @@ static int config_word(struct socker_config *config, const char *word, struct so
 		*words[i].value = word + length;
 		return 0;
 	}
+	if (strcmp(word, "plain=ask") == 0 || strcmp(word, "plain=host") == 0)
+		return 0;
 	if (strncmp(word, "deadline=", 9) == 0)
 		return config_seconds(&config->deadline, word + 9, err);
 	return socker_fail(err, "plugstack line: unknown word '%s'", word);
+}
+
+bool config_asks(int count, char *const words[])
+{
+	for (int i = 0; i < count; i++) {
+		if (strcmp(words[i], "plain=ask") == 0)
+			return true;
+	}
+	return false;
 }
 
 static bool prefix_is_plain(const char *prefix)

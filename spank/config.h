@@ -6,6 +6,8 @@
 #ifndef SOCKER_CONFIG_H
 #define SOCKER_CONFIG_H
 
+#include <stdbool.h>
+
 #include "error.h"
 
 struct socker_config {
@@ -19,6 +21,9 @@ struct socker_config {
 	const char *option_prefix; /* of --PREFIX-mounts and its sisters; default container */
 	unsigned int deadline;	   /* seconds for opening a container; default 60, 1 to 3600 */
 };
+
+/* Whether the words say plain=ask, without reading the others: each step that asks for no container looks. */
+bool config_asks(int count, char *const words[]);
 
 /* Fills config with the defaults and the words; the strings stay the words' own. -1: a word that is not known. */
 int config_parse(struct socker_config *config, int count, char *const words[], struct socker_error *err);

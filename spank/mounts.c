@@ -19,8 +19,8 @@ void mounts_release(struct mounts *mounts)
 	mounts->count = 0;
 }
 
-int mounts_add(struct mounts *mounts, const struct socker_request *request, const char *source, const char *target,
-	       uint32_t flags, struct socker_error *err)
+int mounts_add(struct mounts *mounts, const struct socker_request *request, const char *source, uint32_t base,
+	       const char *target, uint32_t flags, struct socker_error *err)
 {
 	bool asked = flags & SOCKER_MOUNT_ASKED;
 	uint32_t index = mounts->count;
@@ -40,7 +40,7 @@ int mounts_add(struct mounts *mounts, const struct socker_request *request, cons
 		mounts->list[index].error = EPERM;
 		return 0;
 	}
-	mounts->list[index].tree = source_open(request, source, flags, &mounts->list[index].file);
+	mounts->list[index].tree = source_open(request, source, base, flags, &mounts->list[index].file);
 	if (mounts->list[index].tree >= 0)
 		return 0;
 	mounts->list[index].error = errno;
@@ -48,6 +48,8 @@ int mounts_add(struct mounts *mounts, const struct socker_request *request, cons
 		return socker_fail(err, "%s cannot be mounted on this node: Linux 5.12 or newer is needed", source);
 	if (!asked)
 		return 0;
+	if (errno == EXDEV)
+		return socker_fail(err, "%s cannot be mounted: a link in it leads out of what policy allows", source);
 	if (errno == ENOTBLK)
 		return socker_fail(err, "%s cannot be mounted: it is neither a file nor a directory", source);
 	return socker_fail(err, "%s cannot be mounted: %s", source, strerror(mounts->list[index].error));

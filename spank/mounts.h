@@ -28,9 +28,12 @@ struct mounts {
 /* Ends what is open in the list. */
 void mounts_release(struct mounts *mounts);
 
-/* Adds source, opened as the user of the request, to the list. */
-int mounts_add(struct mounts *mounts, const struct socker_request *request, const char *source, const char *target,
-	       uint32_t flags, struct socker_error *err);
+/*
+ * Adds source, opened as the user of the request, to the list; base as in struct socker_mount. With
+ * SOCKER_MOUNT_ASKED what cannot be mounted is an error.
+ */
+int mounts_add(struct mounts *mounts, const struct socker_request *request, const char *source, uint32_t base,
+	       const char *target, uint32_t flags, struct socker_error *err);
 
 /* Before the first task joins: every mount nosuid and, but for /dev, nodev; the host's devpts; checked afterwards. */
 int mounts_harden(const struct container *container, int hold_pid, struct socker_error *err);

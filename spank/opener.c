@@ -107,6 +107,9 @@ static int take_plan(struct socker_record *record, const struct socker_plan *pla
 	for (uint32_t i = 0; i < plan->entry_count; i++)
 		record->entry[i] = keep_text(record, plan, plan->entry[i]);
 	record->entry_count = plan->entry_count;
+	for (uint32_t i = 0; i < plan->unset_count; i++)
+		record->unset[i] = keep_text(record, plan, plan->unset[i]);
+	record->unset_count = plan->unset_count;
 	for (uint32_t i = 0; i < plan->env_count; i++) {
 		record->env[i] = keep_text(record, plan, plan->env[i]);
 		if (!record->env[i])
@@ -142,10 +145,10 @@ static int attach_places(struct opening *opening, struct mounts *mounts, struct 
 	const struct socker_request *request = opening->request;
 
 	if (place_misses_cwd(opening->record, request) &&
-	    mounts_add(mounts, request, request->cwd, request->cwd, 0, err) < 0)
+	    mounts_add(mounts, request, request->cwd, 0, request->cwd, 0, err) < 0)
 		return -1;
 	if (place_misses_script(opening->record, request) &&
-	    mounts_add(mounts, request, request->script, request->script, 0, err) < 0)
+	    mounts_add(mounts, request, request->script, 0, request->script, 0, err) < 0)
 		return -1;
 	return mounts_attach(mounts, &opening->container, opening->record, false, err);
 }
@@ -158,7 +161,7 @@ static int attach_plan(struct opening *opening, const struct socker_plan *plan, 
 	if (!mounts)
 		return socker_fail(err, "out of memory");
 	for (uint32_t i = 0; i < plan->mount_count && !failed; i++)
-		failed = mounts_add(mounts, opening->request, plan->text + plan->mounts[i].source,
+		failed = mounts_add(mounts, opening->request, plan->text + plan->mounts[i].source, plan->mounts[i].base,
 				    plan->text + plan->mounts[i].target, plan->mounts[i].flags, err);
 	if (!failed)
 		failed = mounts_attach(mounts, &opening->container, opening->record, true, err);
@@ -195,6 +198,12 @@ static int make_ready(struct opening *opening, const struct socker_plan *plan, s
 	return record_write(opening->dir, opening->key, record, err);
 }
 
+static int record_plain(struct opening *opening, struct socker_error *err)
+{
+	opening->record->state = RECORD_PLAIN;
+	return record_write(opening->dir, opening->key, opening->record, err);
+}
+
 static int open_fresh(struct opening *opening, struct socker_error *err)
 {
 	autofree struct socker_plan *plan = calloc(1, sizeof(*plan));
@@ -208,8 +217,12 @@ static int open_fresh(struct opening *opening, struct socker_error *err)
 	if (policychild_ask(opener_libdir, opening->config->user, "open", request, sizeof(*request), plan,
 			    sizeof(*plan), request->deadline_ms, OPENER_CANCEL, err) < 0)
 		return -1;
-	if (plan_check(plan, request, err) == 0 && make_ready(opening, plan, err) == 0)
-		return 0;
+	if (plan_check(plan, request, err) == 0) {
+		if (plan->verdict == SOCKER_PLAIN)
+			return record_plain(opening, err);
+		if (make_ready(opening, plan, err) == 0)
+			return 0;
+	}
 	/* what may have been made stays on record for the epilog; what failed after the grant is taken back at once */
 	if (plan->verdict != SOCKER_GRANT && !(plan->flags & SOCKER_PLAN_LEFT))
 		unlinkat(opening->dir, opening->key, 0);
@@ -231,6 +244,19 @@ static int open_again(struct opening *opening, struct socker_error *err)
 	return failed ? -1 : record_write(opening->dir, opening->key, opening->record, err);
 }
 
+/* Steps that name one container share it, so it must be one that each of them could have asked for. */
+static int refuse_other(const struct socker_request *theirs, const struct socker_request *ours,
+			struct socker_error *err)
+{
+	if (!ours->shared[0] || !request_shares(theirs, ours))
+		return socker_fail(err, "two requests of this job have the same key; start one of them in another job");
+	if (strcmp(theirs->reference, ours->reference) != 0)
+		return socker_fail(err, "the job's container %s is of the image %.200s; use another name for %.200s",
+				   ours->shared, theirs->reference, ours->reference);
+	return socker_fail(err, "the job's container %s was opened with other options; give the same, or another name",
+			   ours->shared);
+}
+
 /* Copies the record when its container is open and belongs to this request. 1: it does, 0: there is none. */
 static int find_open(struct opening *opening, struct socker_error *err)
 {
@@ -241,8 +267,9 @@ static int find_open(struct opening *opening, struct socker_error *err)
 	if (!record)
 		return 0;
 	if (!request_same(&record->request, opening->request))
-		found = socker_fail(err,
-				    "two requests of this job have the same key; start one of them in another job");
+		found = refuse_other(&record->request, opening->request, err);
+	else if (record->state == RECORD_PLAIN)
+		found = 1;
 	else if (record->state == RECORD_OPEN &&
 		 container_attach(&opening->container, &record->hold, record->flags, &gone) == 0)
 		found = 1;
@@ -257,8 +284,16 @@ static int open_locked(struct opening *opening, struct socker_error *err)
 
 	if (found < 0)
 		return -1;
+	if (found && opening->request->share == SOCKER_SHARE_CREATE)
+		return socker_fail(err, "the job has a container %s already, and :create wants a new one",
+				   opening->request->shared);
+	if (!found && opening->request->share == SOCKER_SHARE_EXEC)
+		return socker_fail(err, "the job has no container %s on node %s yet, and :exec opens none",
+				   opening->request->shared, opening->request->node);
 	if (found)
-		return place_covers(opening->record, opening->request) ? 0 : open_again(opening, err);
+		return opening->record->state == RECORD_PLAIN || place_covers(opening->record, opening->request)
+			       ? 0
+			       : open_again(opening, err);
 	return open_fresh(opening, err);
 }
 

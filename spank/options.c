@@ -335,7 +335,6 @@ int options_read(spank_t sp, struct socker_request *request, struct task_options
 	char *rest = lines;
 	char *line;
 
-	memset(tasks, 0, sizeof(*tasks));
 	if (got == ESPANK_ENV_NOEXIST)
 		return 0;
 	if (got != ESPANK_SUCCESS)

@@ -46,6 +46,8 @@ static int check_frame(const struct socker_plan *plan, const struct socker_reque
 {
 	if (plan->magic != SOCKER_PLAN_MAGIC || plan->size != sizeof(*plan) || plan->nonce != request->nonce)
 		return socker_fail(err, "the policy engine gave no answer to this request");
+	if (plan->verdict == SOCKER_PLAIN && !request->reference[0])
+		return 0;
 	if (plan->verdict != SOCKER_GRANT) {
 		char message[SOCKER_MESSAGE_SIZE];
 
@@ -72,23 +74,29 @@ static int check_image(const struct socker_plan *plan, struct socker_error *err)
 
 static bool mount_is_plain(const struct socker_plan *plan, const struct socker_mount *mount)
 {
-	static const uint32_t flags =
-		SOCKER_MOUNT_READONLY | SOCKER_MOUNT_TMPFS | SOCKER_MOUNT_ASKED | SOCKER_MOUNT_DEVICE;
+	static const uint32_t flags = SOCKER_MOUNT_READONLY | SOCKER_MOUNT_TMPFS | SOCKER_MOUNT_ASKED |
+				      SOCKER_MOUNT_DEVICE | SOCKER_MOUNT_FLAT;
 
 	return text_at(plan, mount->source) && text_at(plan, mount->target) &&
 	       ((mount->flags & SOCKER_MOUNT_TMPFS) || path_is_plain(plan->text + mount->source)) &&
-	       path_is_plain(plan->text + mount->target) && !(mount->flags & ~flags);
+	       path_is_plain(plan->text + mount->target) && !(mount->flags & ~flags) &&
+	       mount->base <= strlen(plan->text + mount->source);
 }
 
 int plan_check(const struct socker_plan *plan, const struct socker_request *request, struct socker_error *err)
 {
-	if (check_frame(plan, request, err) < 0 || check_image(plan, err) < 0)
+	if (check_frame(plan, request, err) < 0)
+		return -1;
+	if (plan->verdict == SOCKER_PLAIN)
+		return 0;
+	if (check_image(plan, err) < 0)
 		return -1;
 	if (plan->flags & ~(uint32_t)(SOCKER_PLAN_READONLY | SOCKER_PLAN_SUBMIT_DIR | SOCKER_PLAN_NET |
 				      SOCKER_PLAN_IPC | SOCKER_PLAN_UTS))
 		return socker_fail(err, "the plan has an unknown flag");
 	if (plan->text_size > SOCKER_TEXT_SIZE || plan->mount_count > SOCKER_MOUNTS_MAX ||
-	    plan->env_count > SOCKER_ENV_MAX || plan->entry_count > SOCKER_ENTRY_MAX)
+	    plan->env_count > SOCKER_ENV_MAX || plan->entry_count > SOCKER_ENTRY_MAX ||
+	    plan->unset_count > SOCKER_UNSET_MAX)
 		return socker_fail(err, "the plan is out of bounds");
 	if (!text_at(plan, plan->workdir) || !path_is_plain(plan->text + plan->workdir))
 		return socker_fail(err, "the plan's working directory is not a plain absolute path");
@@ -97,6 +105,10 @@ int plan_check(const struct socker_plan *plan, const struct socker_request *requ
 	for (uint32_t i = 0; i < plan->entry_count; i++) {
 		if (!text_at(plan, plan->entry[i]))
 			return socker_fail(err, "the plan's entry point is malformed");
+	}
+	for (uint32_t i = 0; i < plan->unset_count; i++) {
+		if (!text_at(plan, plan->unset[i]))
+			return socker_fail(err, "the plan's variables are malformed");
 	}
 	for (uint32_t i = 0; i < plan->mount_count; i++) {
 		if (!mount_is_plain(plan, &plan->mounts[i]))

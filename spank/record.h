@@ -20,6 +20,7 @@ enum {
 	RECORD_MAGIC = 0x636572b5,
 	RECORD_INTENT = 1,
 	RECORD_OPEN = 2,
+	RECORD_PLAIN = 3, /* there is no container and the steps need none */
 	RECORD_CGROUPS_MAX = 16,
 	RECORD_PLACES_MAX = 64,
 	RECORD_FILTERS_MAX = 4,
@@ -69,6 +70,8 @@ struct socker_record {
 	uint32_t workdir;	      /* offset */
 	uint32_t entry_count;
 	uint32_t entry[SOCKER_ENTRY_MAX]; /* offsets: the image's ENTRYPOINT */
+	uint32_t unset_count;
+	uint32_t unset[SOCKER_UNSET_MAX]; /* offsets: names of variables that tasks do not get */
 	uint32_t filter_count;
 	struct record_filter filters[RECORD_FILTERS_MAX];
 	struct sock_filter instructions[RECORD_INSTRUCTIONS_MAX];

@@ -40,10 +40,27 @@ static bool source_is_kernels(int fd)
 	}
 }
 
-/* Opens source as the user would; a directory must be one the user may enter. Returns -1 and errno. */
-static int open_as_user(const struct socker_request *request, const char *source)
+/* Opens source; with a base, nothing outside of it. EXDEV: a link leads out. */
+static int open_path(const char *source, uint32_t base)
 {
 	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS};
+	char directory[SOCKER_PATH_SIZE];
+	autofd top = -1;
+
+	if (base == 0)
+		return (int)syscall(SYS_openat2, AT_FDCWD, source, &how, sizeof(how));
+	snprintf(directory, sizeof(directory), "%.*s", (int)base, source);
+	top = (int)syscall(SYS_openat2, AT_FDCWD, directory, &how, sizeof(how));
+	if (top < 0)
+		return -1;
+	how.resolve |= RESOLVE_BENEATH;
+	source += base + strspn(source + base, "/");
+	return (int)syscall(SYS_openat2, top, source[0] ? source : ".", &how, sizeof(how));
+}
+
+/* Opens source as the user would; a directory must be one the user may enter. Returns -1 and errno. */
+static int open_as_user(const struct socker_request *request, const char *source, uint32_t base)
+{
 	struct stat status;
 	autofd inside = -1;
 	autofd fd = -1;
@@ -54,7 +71,7 @@ static int open_as_user(const struct socker_request *request, const char *source
 	setfsgid(request->gid);
 	/* the kernel takes the file capabilities out of the effective set with this, and gives them back below */
 	setfsuid(request->uid);
-	fd = (int)syscall(SYS_openat2, AT_FDCWD, source, &how, sizeof(how));
+	fd = open_path(source, base);
 	if (fd < 0 || fstat(fd, &status) < 0)
 		cause = errno;
 	else if (S_ISDIR(status.st_mode) && (inside = openat(fd, ".", O_PATH | O_CLOEXEC)) < 0)
@@ -97,9 +114,10 @@ int source_clone(int source, uint32_t flags)
 			    (flags & SOCKER_MOUNT_READONLY ? MOUNT_ATTR_RDONLY : 0),
 		.propagation = MS_PRIVATE,
 	};
-	autofd tree = open_tree_raw(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
+	unsigned int depth = AT_EMPTY_PATH | (flags & SOCKER_MOUNT_FLAT ? 0 : AT_RECURSIVE);
+	autofd tree = open_tree_raw(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | depth);
 
-	if (tree < 0 || mount_setattr_raw(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr) < 0)
+	if (tree < 0 || mount_setattr_raw(tree, "", depth, &attr) < 0)
 		return -1;
 	return steal_fd(&tree);
 }
@@ -128,7 +146,7 @@ static int make_tmpfs(const char *options)
 	return fsmount_raw(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
 }
 
-int source_open(const struct socker_request *request, const char *source, uint32_t flags, int *file)
+int source_open(const struct socker_request *request, const char *source, uint32_t base, uint32_t flags, int *file)
 {
 	struct stat status;
 	autofd fd = -1;
@@ -136,7 +154,7 @@ int source_open(const struct socker_request *request, const char *source, uint32
 	*file = 0;
 	if (flags & SOCKER_MOUNT_TMPFS)
 		return make_tmpfs(source);
-	fd = flags & SOCKER_MOUNT_DEVICE ? open_device(source) : open_as_user(request, source);
+	fd = flags & SOCKER_MOUNT_DEVICE ? open_device(source) : open_as_user(request, source, base);
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return -1;
 	*file = !S_ISDIR(status.st_mode);

@@ -57,7 +57,10 @@ static void refuse(void)
 	step.state = STEP_REFUSED;
 }
 
-/* Maps the record of the step's request and opens its container: what later steps and all tasks do. */
+/*
+ * Maps the record of the step's request and opens its container: what later steps and all tasks do. 1: it says that the
+ * step, which asked for none, needs none.
+ */
 static int find_container(struct socker_error *err)
 {
 	char key[17];
@@ -67,6 +70,8 @@ static int find_container(struct socker_error *err)
 		return -1;
 	request_key(step.request, key);
 	step.record = record_map(dir, key);
+	if (step.record && step.record->state == RECORD_PLAIN && !step.request->reference[0])
+		return 1;
 	if (!step.record || step.record->state != RECORD_OPEN || !request_same(&step.record->request, step.request) ||
 	    !place_covers(step.record, step.request))
 		return socker_fail(err, "the container has no record");
@@ -86,8 +91,10 @@ static void find_or_open(int count, char *words[])
 	uid_t user = thread_become_root();
 
 	/* only the opener can say that a container is there which must not be */
-	if (step.request->share != SOCKER_SHARE_CREATE && find_container(&absent) == 0) {
-		step.state = STEP_READY;
+	int found = step.request->share == SOCKER_SHARE_CREATE ? -1 : find_container(&absent);
+
+	if (found >= 0) {
+		step.state = found ? STEP_PLAIN : STEP_READY;
 	} else {
 		forget_container();
 		step.state = STEP_OPENING;
@@ -100,14 +107,16 @@ static void find_or_open(int count, char *words[])
 
 void step_begin(spank_t sp, int count, char *words[])
 {
-	if (!steprequest_wanted(sp))
+	bool wanted = steprequest_wanted(sp);
+
+	if (!wanted && !config_asks(count, words))
 		return;
 	step.container = container_none;
 	step.request = calloc(1, sizeof(*step.request));
 	if (!step.request)
 		socker_fail(&step.err, "out of memory");
 	if (step.err.text[0] || config_parse(&step.config, count, words, &step.err) < 0 ||
-	    steprequest_read(sp, step.request, &step.options, &step.err) < 0) {
+	    steprequest_read(sp, wanted, step.request, &step.options, &step.err) < 0) {
 		refuse();
 		return;
 	}
@@ -133,10 +142,12 @@ void step_task_prepare(spank_t sp)
 		refuse();
 	}
 	if (step.state == STEP_OPENING) {
-		if (launch_wait(&step.launch, &step.err) < 0 || find_container(&step.err) < 0)
+		int found = launch_wait(&step.launch, &step.err) < 0 ? -1 : find_container(&step.err);
+
+		if (found < 0)
 			refuse();
 		else
-			step.state = STEP_READY;
+			step.state = found ? STEP_PLAIN : STEP_READY;
 	}
 	if (step.state == STEP_READY && script_is_missing())
 		refuse();
@@ -224,6 +235,8 @@ static void set_environment(spank_t sp)
 		if (!is_job_s(sp, name))
 			spank_setenv(sp, name, value, 1);
 	}
+	for (uint32_t i = 0; i < step.record->unset_count; i++)
+		spank_unsetenv(sp, step.record->text + step.record->unset[i]);
 }
 
 /* The variable may be the user's own; a descriptor that is open on exec is the task's without a container, too. */

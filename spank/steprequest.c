@@ -64,7 +64,8 @@ static int read_script(spank_t sp, struct socker_request *request, struct socker
 	return 0;
 }
 
-int steprequest_read(spank_t sp, struct socker_request *request, struct task_options *tasks, struct socker_error *err)
+int steprequest_read(spank_t sp, bool wanted, struct socker_request *request, struct task_options *tasks,
+		     struct socker_error *err)
 {
 	const char *node = getenv("SLURMD_NODENAME"); /* slurmstepd sets it for itself, before any hook */
 	uid_t uid = 0;
@@ -82,8 +83,10 @@ int steprequest_read(spank_t sp, struct socker_request *request, struct task_opt
 	/* a directory that was removed, or whose path is too long, is none: the image's is used */
 	if (!getcwd(request->cwd, sizeof(request->cwd)) || request->cwd[0] != '/')
 		request->cwd[0] = '\0';
-	if (read_groups(sp, request, err) < 0 || read_reference(sp, request, err) < 0 ||
-	    options_read(sp, request, tasks, err) < 0 || read_script(sp, request, err) < 0)
+	memset(tasks, 0, sizeof(*tasks));
+	if (read_groups(sp, request, err) < 0 ||
+	    (wanted && (read_reference(sp, request, err) < 0 || options_read(sp, request, tasks, err) < 0)) ||
+	    read_script(sp, request, err) < 0)
 		return -1;
 	return request_check(request, err);
 }

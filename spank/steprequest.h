@@ -12,7 +12,9 @@
 bool steprequest_wanted(spank_t sp);
 
 /* Fills the request and its tasks' options in slurm_spank_user_init: the calling thread's working directory is the
- * step's. */
-int steprequest_read(spank_t sp, struct socker_request *request, struct task_options *tasks, struct socker_error *err);
+ * step's. Where no container was wanted, the reference is empty.
+ */
+int steprequest_read(spank_t sp, bool wanted, struct socker_request *request, struct task_options *tasks,
+		     struct socker_error *err);
 
 #endif

@@ -20,6 +20,7 @@ enum {
 	SOCKER_POLICY_DONE = 0x534f434b, /* what a Python entry point returns when it filled its answer */
 
 	SOCKER_GRANT = 0x47524e54, /* plan.verdict; everything else is a refusal */
+	SOCKER_PLAIN = 0x4e4f4e45, /* no container was asked for, and none is required */
 
 	SOCKER_REFERENCE_SIZE = 512,
 	SOCKER_OPTIONS_SIZE = 8192,
@@ -36,6 +37,7 @@ enum {
 	SOCKER_MOUNTS_MAX = 32,
 	SOCKER_ENV_MAX = 512,
 	SOCKER_ENTRY_MAX = 32,
+	SOCKER_UNSET_MAX = 64,
 	SOCKER_TEXT_SIZE = 131072,
 	SOCKER_CLOSE_MAX = 512,
 
@@ -48,6 +50,7 @@ enum {
 	SOCKER_MOUNT_TMPFS = 2,	 /* an empty one; source is its mode and size as tmpfs takes them */
 	SOCKER_MOUNT_ASKED = 4,	 /* by the user: what cannot be mounted is a refusal */
 	SOCKER_MOUNT_DEVICE = 8, /* a device node, opened by root: policy has named it */
+	SOCKER_MOUNT_FLAT = 16,	 /* without what is mounted below the source */
 
 	SOCKER_SWEEP_RECORDED = 1, /* close.sweep: say which of the items' jobs are dead, remove nothing */
 	SOCKER_SWEEP_ALL = 2,	   /* remove our containers, of any node, of dead jobs that are not among the items */
@@ -75,7 +78,7 @@ struct socker_request {
 	uint32_t group_count;
 	uint32_t groups[SOCKER_GROUPS_MAX];
 	uint32_t share;			       /* SOCKER_SHARE_* */
-	char reference[SOCKER_REFERENCE_SIZE]; /* --container as typed: any bytes */
+	char reference[SOCKER_REFERENCE_SIZE]; /* --container as typed: any bytes; empty: is one required? */
 	char options[SOCKER_OPTIONS_SIZE];     /* those that shape the container, as lines NAME=VALUE: any bytes */
 	char shared[SOCKER_SHARED_SIZE];       /* --container-name; empty for none */
 	char node[SOCKER_NODE_SIZE];	       /* SLURMD_NODENAME */
@@ -94,6 +97,7 @@ struct socker_mount {
 	uint32_t source;
 	uint32_t target;
 	uint32_t flags;
+	uint32_t base; /* bytes of source that policy names: no link leads out of it; 0: anywhere the user can go */
 };
 
 /* What policy decided and Docker started; the opener checks it again before it acts on it. */
@@ -114,12 +118,14 @@ struct socker_plan {
 	uint32_t env_count;
 	uint32_t workdir; /* offset: the image's WORKDIR, or "/" */
 	uint32_t entry_count;
+	uint32_t unset_count;
 	uint32_t passwd; /* offsets: what the container's account files say of the user; empty: they stay as they are */
 	uint32_t group;
 	uint32_t text_size;
 	struct socker_mount mounts[SOCKER_MOUNTS_MAX];
 	uint32_t env[SOCKER_ENV_MAX];	  /* offsets of NAME=value */
 	uint32_t entry[SOCKER_ENTRY_MAX]; /* offsets: the image's ENTRYPOINT */
+	uint32_t unset[SOCKER_UNSET_MAX]; /* offsets: names of variables that tasks do not get */
 	char text[SOCKER_TEXT_SIZE];
 };
 
