@@ -80,8 +80,7 @@ def _fill_open(ffi: FFI, request: Struct, plan: Struct) -> None:
         return
     answer, engine = _open(wanted)
     if isinstance(answer, Plain):
-        # the wire has no word for it yet
-        wire.write_refusal(ffi, request, plan, 'image reference "": it is empty')
+        wire.write_plain(ffi, request, plan)
         return
     if isinstance(answer, Refusal):
         wire.write_refusal(ffi, request, plan, answer.message)

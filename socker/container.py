@@ -10,9 +10,8 @@ a request is silent (entrypoint, command, user, health check, labels, stop signa
 from __future__ import annotations
 
 from socker.errors import PlanError
-from socker.grants import Grants
 from socker.model import Image, Mark, Request, is_plain_path
-from socker.plan import clean_path, private_namespaces
+from socker.plan import clean_path
 from socker.text import quoted
 from socker.value import Value
 
@@ -20,15 +19,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from socker.plan import Plan
+
 LABEL_TOKEN = "io.socker.token"  # noqa: S105 - the name of a label
 LABEL_NODE = "io.socker.node"
 LABEL_JOB = "io.socker.job"
 LABEL_UID = "io.socker.uid"
 LABEL_NAME = "io.socker.name"
 HOLD = "/.socker/hold"  # the hold binary in every container
+ENTRY = "/.socker/entry"  # what runs an image's ENTRYPOINT, beside it on the host, too
+MAX_HOSTNAME = 63
 MAX_VOLUMES = 32
 SCRATCH = ("/tmp", "/var/tmp")  # what stays writable in a read-only root
-NOTHING = Grants()
 PIDS_LIMIT = 64  # runc's own threads count until the hold process is executed
 # A negative one makes the start fail where dockerd lacks CAP_SYS_RESOURCE (in a container, say), and costs another
 # start to try without; root can write a better one into /proc afterwards, and go on where it may not.
@@ -50,8 +52,8 @@ class ContainerSpec(Value):
     """
     A container to create: which image, whose, and what its hold process is. `hold` is a path of the host.
 
-    `covers` get an empty tmpfs: the image's volumes and, where the root is read-only, what must be writable or is
-    mounted later. `private` is as in Plan. `seccomp` is the text of a profile, empty for Docker's own.
+    `covers` get an empty tmpfs: the image's volumes and, where the root is read-only, what must be writable. `private`
+    is as in Plan. `seccomp` is the text of a profile, empty for Docker's own.
     """
 
     mark: Mark
@@ -61,30 +63,23 @@ class ContainerSpec(Value):
     hold_gid: int
     covers: tuple[str, ...]
     private: tuple[str, ...] = ()
-    read_only: bool = False
     devices: tuple[str, ...] = ()
     seccomp: str = ""
 
 
 def make_spec(
-    request: Request, image: Image, given: Grants = NOTHING, targets: tuple[str, ...] = (), seccomp: str = ""
+    request: Request, image: Image, plan: Plan, devices: tuple[str, ...] = (), seccomp: str = ""
 ) -> ContainerSpec:
-    """
-    Return the container for a request: with what policy gives, and places for mounts at `targets`.
-
-    Raises PlanError for an image whose volumes cannot be covered.
-    """
-    writable = (*SCRATCH, *targets) if given.read_only else ()
+    """Return the container for a request and its plan. Raises PlanError for volumes that cannot be covered."""
     return ContainerSpec(
         mark=request.mark(),
         image=image.id,
         hold=request.hold,
         hold_uid=request.hold_uid,
         hold_gid=request.hold_gid,
-        covers=tuple(sorted({*_volumes(image.volumes), *writable})),
-        private=private_namespaces(given),
-        read_only=given.read_only,
-        devices=given.devices,
+        covers=tuple(sorted({*_volumes(image.volumes), *(SCRATCH if plan.read_only else ())})),
+        private=plan.private,
+        devices=devices,
         seccomp=seccomp,
     )
 
@@ -141,6 +136,8 @@ def create_body(spec: ContainerSpec) -> dict[str, object]:
         "StopTimeout": 1,
         "Healthcheck": {"Test": ["NONE"]},
         "Labels": labels(spec.mark),
+        # of a private name; else the host's holds
+        **({"Hostname": spec.mark.node[:MAX_HOSTNAME]} if "uts" in spec.private else {}),
         "Tty": False,
         "OpenStdin": False,
         "StdinOnce": False,
@@ -157,7 +154,8 @@ def _host_config(spec: ContainerSpec) -> dict[str, object]:
         "CapAdd": [],
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges:true", *([f"seccomp={spec.seccomp}"] if spec.seccomp else [])],
-        "ReadonlyRootfs": spec.read_only,
+        # the opener makes the root read-only when it has attached its mounts
+        "ReadonlyRootfs": False,
         # a daemon without user namespaces takes "host" as what it does anyway
         "UsernsMode": "host",
         "PidMode": "host",
@@ -175,16 +173,20 @@ def _host_config(spec: ContainerSpec) -> dict[str, object]:
         "Init": False,
         "MaskedPaths": list(MASKED_PATHS),
         "ReadonlyPaths": list(READONLY_PATHS),
-        "Mounts": [_hold_mount(spec.hold), *map(_cover, spec.covers)],
+        "Mounts": [
+            _program_mount(spec.hold, HOLD),
+            _program_mount(f"{spec.hold.rpartition('/')[0]}/entry", ENTRY),
+            *map(_cover, spec.covers),
+        ],
         **({"Devices": list(map(_device, spec.devices))} if spec.devices else {}),
     }
 
 
-def _hold_mount(source: str) -> dict[str, object]:
+def _program_mount(source: str, target: str) -> dict[str, object]:
     return {
         "Type": "bind",
         "Source": source,
-        "Target": HOLD,
+        "Target": target,
         "ReadOnly": True,
         "BindOptions": {"Propagation": "rprivate"},
     }

@@ -8,7 +8,7 @@ does. What Docker answers is believed only as far as it fits what was asked.
 
 from __future__ import annotations
 
-from socker.container import HOLD, LABEL_JOB, LABEL_NAME, LABEL_NODE, LABEL_TOKEN, create_body, disagreement
+from socker.container import ENTRY, HOLD, LABEL_JOB, LABEL_NAME, LABEL_NODE, LABEL_TOKEN, create_body, disagreement
 from socker.errors import (
     ContainerGone,
     EngineError,
@@ -200,7 +200,7 @@ def _check_made(facts: Mapping[str, object], spec: ContainerSpec) -> None:
         raise EngineRefused("Docker made a container of another image")
     mounts = facts.get("Mounts")
     made = {(mount.get("Type"), mount.get("Destination")) for mount in mounts} if isinstance(mounts, list) else set()
-    if made != {("bind", HOLD), *(("tmpfs", path) for path in spec.covers)}:
+    if made != {("bind", HOLD), ("bind", ENTRY), *(("tmpfs", path) for path in spec.covers)}:
         raise EngineRefused("Docker gave the container mounts that were not asked for")
 
 
@@ -227,6 +227,7 @@ def _image(facts: Mapping[str, object]) -> Image:
         env=_strings(config.get("Env")),
         workdir=workdir if isinstance(workdir, str) else "",
         volumes=tuple(volumes) if isinstance(volumes, dict) else (),
+        entrypoint=_strings(config.get("Entrypoint")),
     )
 
 

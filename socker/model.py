@@ -11,6 +11,8 @@ from socker.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Literal
+
     from socker.reference import Named
 
 MAX_ID = 2**31 - 1  # above it, runtimes have turned ids into root's
@@ -59,7 +61,8 @@ class Request(Value):
 
     `reference` is --container as typed, empty where none was asked for and the site wants to know whether one is
     required. `hold_uid` and `hold_gid` are the user that the hold process runs as. `slurm_conf` is for Slurm's own
-    commands, empty for their default.
+    commands, empty for their default. `options` are those that shape the container, as the plugin's lines; `cwd` is
+    the step's directory, from which their paths are taken.
     """
 
     job: int
@@ -78,6 +81,8 @@ class Request(Value):
     hold: str
     deadline_ms: int
     slurm_conf: str = ""
+    options: str = ""
+    cwd: str = ""
 
     def _check(self) -> None:
         if self.uid == 0 or self.gid == 0:
@@ -124,6 +129,7 @@ class Image(Value):
     env: tuple[str, ...]
     workdir: str
     volumes: tuple[str, ...]
+    entrypoint: tuple[str, ...] = ()
 
     def digests(self) -> frozenset[str]:
         """Return every digest the image goes by: its id and its repositories' digests."""
@@ -131,14 +137,23 @@ class Image(Value):
 
 
 class Mount(Value):
-    """A bind mount: a directory of the host and where it appears in the container."""
+    """
+    What of the host appears where in the container. The source of a tmpfs is its options.
+
+    `asked`: by the user, so that it must work. `flat`: without what is mounted below the source. `base` is the
+    directory that policy names, out of which no link of the source may lead, empty where any will do.
+    """
 
     source: str
     target: str
     read_only: bool
+    kind: Literal["bind", "tmpfs", "device"] = "bind"
+    asked: bool = False
+    flat: bool = False
+    base: str = ""
 
     def _check(self) -> None:
-        for path in (self.source, self.target):
+        for path in (self.target, *(() if self.kind == "tmpfs" else (self.source,))):
             if not is_plain_path(path):
                 raise ValueError(f"not a plain path: {path!r}")
 

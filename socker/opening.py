@@ -11,6 +11,7 @@ from socker.container import make_spec
 from socker.errors import ImageMissing, PlanError, PullFailed, SlurmError, SockerError
 from socker.grants import DEFAULT_SECCOMP
 from socker.model import Started, User, step_name
+from socker.options import read_options
 from socker.plan import Plan, make_plan
 from socker.policy import (
     NO_RULE,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from socker.container import ContainerSpec
     from socker.model import Facts, Image, Request
+    from socker.options import Options
     from socker.policy import Decision, Rule, Undecided
     from socker.ports import (
         Accounts,
@@ -54,12 +56,7 @@ if TYPE_CHECKING:
 
 
 class Outside(Value):
-    """
-    What opening a container needs from outside.
-
-    `carries` are the parts of a plan, beside those that are always carried out, that whoever gets it can carry out:
-    "private" and "unset". A plan that has another one is refused.
-    """
+    """What opening a container needs from outside."""
 
     engine: Engine
     accounts: Accounts
@@ -70,7 +67,6 @@ class Outside(Value):
     load_catalogue: LoadCatalogue
     load_module: LoadModule
     read_profile: ReadProfile
-    carries: frozenset[str] = frozenset()
 
 
 class Opened(Value):
@@ -168,7 +164,7 @@ class Opening:
             raise SlurmError(f"it is not known whether this job must run in a container: {error}") from None
 
     def _open(self, policy: Policy, looks: Lookups, user: User) -> Opened | Refusal:
-        reference = parse(self._request.reference)
+        reference, wish = parse(self._request.reference), read_options(self._request.options)
         ids = self._group_ids(group_names(policy, user, reference))
         case = Case(user=user, reference=reference, group_ids=ids, facts=looks.facts, find=looks.find)
         early = preview(policy, case)
@@ -179,11 +175,15 @@ class Opening:
         decision = self._judged(policy, case, decide(policy, case))
         if isinstance(decision, Deny):
             return self._denied(case, decision)
-        plan = make_plan(user, decision, image)
-        self._check_carried(plan, decision)
+        plan = self._plan(user, decision, image, wish)
         spec = self._spec(plan, decision, image)
         self._audit(case, decision)
         return Opened(plan=plan, started=self._outside.engine.open(spec))
+
+    def _plan(self, user: User, allow: Allow, image: Image, wish: Options) -> Plan:
+        passwd, group = self._outside.accounts.lines(user)
+        plan = make_plan(user, allow, image, wish, self._request.cwd)
+        return plan.but(passwd=passwd, group=group)
 
     def _user(self) -> User:
         request = self._request
@@ -230,21 +230,10 @@ class Opening:
         where = f"rule {quoted(rule.name)} does not pull from {reference.domain}"
         raise PullFailed(f"the image {asked} is not on node {node}, and {where}; ask your administrator to pull it")
 
-    def _check_carried(self, plan: Plan, allow: Allow) -> None:
-        wants = {"private": bool(plan.private), "unset": bool(plan.unset)}
-        for part, wanted in wants.items():
-            if wanted and part not in self._outside.carries:
-                what = "namespaces of its own" if part == "private" else "variables to remove"
-                raise PlanError(
-                    f"rule {quoted(allow.rule)} gives the container {what}, which this plugin cannot do yet; "
-                    "tell your administrator"
-                )
-
     def _spec(self, plan: Plan, allow: Allow, image: Image) -> ContainerSpec:
         given = allow.grants
         profile = "" if given.seccomp == DEFAULT_SECCOMP else self._outside.read_profile(given.seccomp)
-        targets = tuple(mount.target for mount in plan.mounts)
-        return make_spec(self._request, image, given, targets, profile)
+        return make_spec(self._request, image, plan, given.devices, profile)
 
     def _denied(self, case: Case, decision: Decision) -> Refusal:
         if isinstance(decision, Allow):

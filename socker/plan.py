@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from socker.errors import PlanError
 from socker.model import Image, Mount, User, is_plain_path
+from socker.options import NAMESPACES, NOTHING, AskedMount, Options, absolute
+from socker.text import quoted
 from socker.value import Value
 
 TYPE_CHECKING = False
@@ -14,11 +16,11 @@ if TYPE_CHECKING:
 
 # The limits of the wire; tests compare them with spank/wire.h.
 MAX_ENV = 512
+MAX_ENTRY = 32
+MAX_UNSET = 64
 MAX_MOUNTS = 32
 MAX_PATH = 4095  # bytes
 MAX_TEXT = 131072  # bytes of all strings with their NULs
-
-NAMESPACES = ("net", "ipc", "uts")  # that a container may have of its own
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # Docker's, for images without one
 
@@ -48,7 +50,8 @@ class Plan(Value):
     What is attached to the container and what its tasks get. `env` holds NAME=value, each name once.
 
     `private` are the namespaces, of NAMESPACES, that tasks enter beside the one of the mounts. `unset` are variables
-    that tasks do not get, whoever set them.
+    that tasks do not get, whoever set them. `entrypoint` is the image's, for tasks that want it. `passwd` and `group`
+    are lines for the account files.
     """
 
     digest: str
@@ -58,6 +61,10 @@ class Plan(Value):
     workdir: str
     private: tuple[str, ...] = ()
     unset: tuple[str, ...] = ()
+    read_only: bool = False
+    entrypoint: tuple[str, ...] = ()
+    passwd: str = ""
+    group: str = ""
 
     def _check(self) -> None:
         if len(self.mounts) > MAX_MOUNTS:
@@ -66,6 +73,8 @@ class Plan(Value):
             raise PlanError(
                 f"{len(self.env)} environment variables are set by image and policy; at most {MAX_ENV} can be used"
             )
+        if len(self.entrypoint) > MAX_ENTRY:
+            raise PlanError(f"the image's ENTRYPOINT has {len(self.entrypoint)} words; at most {MAX_ENTRY} can be used")
         size = sum(len(encode(text)) + 1 for text in self.texts())
         if size > MAX_TEXT:
             raise PlanError(f"environment and mounts take {size} bytes; at most {MAX_TEXT} can be used")
@@ -73,27 +82,89 @@ class Plan(Value):
     def texts(self) -> tuple[str, ...]:
         """Return every string of the plan."""
         paths = (path for mount in self.mounts for path in (mount.source, mount.target))
-        return (self.workdir, *paths, *self.env, *self.unset)
+        return (self.workdir, *paths, *self.env, *self.unset, *self.entrypoint, self.passwd, self.group)
 
 
-def make_plan(user: User, allow: Allow, image: Image) -> Plan:
-    """Return what the decision and the image make of a step. Raises PlanError where a limit is passed."""
+def make_plan(user: User, allow: Allow, image: Image, wish: Options = NOTHING, cwd: str = "") -> Plan:
+    """
+    Return what the decision, the image and the user's options make of a step; their paths are taken from `cwd`.
+
+    Raises PlanError where a limit is passed or more is asked for than the rule gives.
+    """
     given = allow.grants
+    _check_wish(allow, wish, clean_path(user.home))
     return Plan(
         digest=image.id,
-        mounts=_mounts(user, given),
+        mounts=(*_mounts(user, given, wish), *asked_mounts(allow, wish, cwd)),
         submit_dir=given.submit_dir,
         env=_environment(image, given),
         workdir=_workdir(image.workdir),
-        private=private_namespaces(given),
+        private=private_namespaces(given, wish),
         unset=given.env_remove,
+        read_only=given.read_only or bool(wish.read_only),
+        entrypoint=tuple(filter(_is_encodable, image.entrypoint)),
     )
 
 
-def private_namespaces(given: Grants) -> tuple[str, ...]:
-    """Return which of NAMESPACES a container has of its own."""
+def private_namespaces(given: Grants, wish: Options = NOTHING) -> tuple[str, ...]:
+    """Return which of NAMESPACES a container has of its own: those that policy says, and those that were asked for."""
     shared = zip(NAMESPACES, (given.network, given.ipc, given.uts), strict=True)
-    return tuple(name for name, sharing in shared if sharing == "private")
+    return tuple(name for name, sharing in shared if sharing == "private" or name in wish.private)
+
+
+def _check_wish(allow: Allow, wish: Options, home: str) -> None:
+    given = allow.grants
+    if wish.home and not _may_mount(given, home):
+        raise _not_given(allow, "--container-mount-home", f"it does not let users mount {quoted(home)}")
+    if wish.home and not is_home(home):
+        raise PlanError(f"--container-mount-home: {quoted(home)} cannot be mounted in a container")
+    if wish.read_only is False and given.read_only:
+        raise _not_given(allow, "--container-writable", "its containers are read-only")
+    if wish.gpus:
+        raise _not_given(allow, "--container-gpus", "no GPU is given to containers on this node")
+    for device in wish.devices:
+        if device not in given.devices:
+            raise _not_given(allow, "--container-device", f"it names no device {quoted(device)}")
+    if wish.save:
+        raise _not_given(allow, "--container-save", "containers are not saved on this node")
+
+
+def _not_given(allow: Allow, option: str, why: str) -> PlanError:
+    return PlanError(f"{option} is denied by rule {quoted(allow.rule)}: {why}")
+
+
+def asked_mounts(allow: Allow, wish: Options, cwd: str) -> tuple[Mount, ...]:
+    """Return the mounts that were asked for. Raises PlanError for one that the rule does not give."""
+    return tuple(_asked(allow, mount, cwd) for mount in wish.mounts)
+
+
+def _asked(allow: Allow, mount: AskedMount, cwd: str) -> Mount:
+    given = allow.grants
+    if not mount.source:
+        return Mount(source="mode=1777", target=mount.target, read_only=False, kind="tmpfs", asked=True)
+    for site in given.site_mounts:
+        if mount.source == site.name:
+            target = mount.target or site.target
+            return Mount(source=site.source, target=target, read_only=site.read_only or mount.read_only, asked=True)
+    source = absolute(mount.source, cwd)
+    target = mount.target or source
+    if source in given.devices:
+        return Mount(source=source, target=target, read_only=mount.read_only, kind="device", asked=True)
+    base = _base(allow, source)
+    return Mount(source=source, target=target, read_only=mount.read_only, asked=True, flat=mount.flat, base=base)
+
+
+def _base(allow: Allow, source: str) -> str:
+    """Return the directory of policy's in which a source lies, the deepest; empty where policy allows any."""
+    sources = allow.grants.mount_sources
+    if sources is None:
+        return ""
+    around = [directory for directory in sources if is_below(source, directory)]
+    if not around:
+        allowed = ", ".join(sources) if sources else "none"
+        why = f"{quoted(source)} is in none of the directories that it lets users mount ({allowed})"
+        raise _not_given(allow, "--container-mounts", why)
+    return max(around, key=len)
 
 
 def is_below(path: str, directory: str) -> bool:
@@ -101,17 +172,24 @@ def is_below(path: str, directory: str) -> bool:
     return directory in {"/", path} or path.startswith(f"{directory}/")
 
 
-def _mounts(user: User, given: Grants) -> tuple[Mount, ...]:
-    """Return the site's mounts, and the home unless one of them has it already."""
+def _mounts(user: User, given: Grants, wish: Options) -> tuple[Mount, ...]:
+    """Return the site's mounts, and the home unless one of them has it already; what was asked for goes before."""
+    taken = {mount.target for mount in wish.mounts}
     sites = [
         Mount(source=site.source, target=site.target, read_only=site.read_only)
         for site in given.site_mounts
-        if site.default
+        if site.default and site.target not in taken and not any(site.name == mount.source for mount in wish.mounts)
     ]
     home = clean_path(user.home)
-    if given.home and is_home(home) and not any(is_below(home, mount.target) for mount in sites):
-        return (Mount(source=home, target=home, read_only=False), *sites)
+    wanted = given.home if wish.home is None else wish.home
+    if wanted and is_home(home) and home not in taken and not any(is_below(home, mount.target) for mount in sites):
+        return (Mount(source=home, target=home, read_only=False, asked=bool(wish.home)), *sites)
     return tuple(sites)
+
+
+def _may_mount(given: Grants, home: str) -> bool:
+    sources = given.mount_sources
+    return given.home or sources is None or any(is_below(home, directory) for directory in sources)
 
 
 def _environment(image: Image, given: Grants) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from socker.container import ContainerSpec
-    from socker.model import Facts, Found, Image, Mark, Started
+    from socker.model import Facts, Found, Image, Mark, Started, User
     from socker.policy import Policy
     from socker.reference import Named, Reference
     from socker.rules import Entry
@@ -37,6 +37,9 @@ class Accounts(Protocol):
 
     def group_ids(self, names: Iterable[str]) -> Mapping[str, int]:
         """Return the ids of those groups that the node knows."""
+
+    def lines(self, user: User) -> tuple[str, str]:
+        """Return the lines that name the user in a file as /etc/passwd, and the groups in one as /etc/group."""
 
 
 class Engine(Protocol):

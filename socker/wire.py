@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from socker.lifecycle import Closed, Opened
+    from socker.model import Mount
+    from socker.plan import Plan
 
     FFI = Any  # _cffi_backend.FFI, which has no usable types
     Struct = Any  # a pointer to one of the header's structs
@@ -27,12 +29,22 @@ PLAN_MAGIC = 0x706B736F
 CLOSE_MAGIC = 0x636B736F
 POLICY_DONE = 0x534F434B
 GRANT = 0x47524E54
+PLAIN = 0x4E4F4E45
 REFUSE = 0
 MOUNT_READONLY = 1
+MOUNT_TMPFS = 2
+MOUNT_ASKED = 4
+MOUNT_DEVICE = 8
+MOUNT_FLAT = 16
 SWEEP_RECORDED = 1
 SWEEP_ALL = 2
 PLAN_SUBMIT_DIR = 1
 PLAN_LEFT = 2
+PLAN_NET = 4
+PLAN_IPC = 8
+PLAN_UTS = 16
+PLAN_READONLY = 32
+_PRIVATE = {"net": PLAN_NET, "ipc": PLAN_IPC, "uts": PLAN_UTS}
 
 
 def zero(ffi: FFI, value: Struct) -> None:
@@ -66,6 +78,8 @@ def read_request(ffi: FFI, request: Struct) -> Request:
         hold=_string(ffi, request.hold),
         deadline_ms=request.deadline_ms,
         slurm_conf=_string(ffi, request.slurm_conf),
+        options=_string(ffi, request.options),
+        cwd=_string(ffi, request.cwd),
     )
 
 
@@ -100,6 +114,13 @@ def write_refusal(ffi: FFI, request: Struct, plan: Struct, message: str) -> None
     _put(ffi, plan.message, one_line(message, len(plan.message) - 1).encode())
 
 
+def write_plain(ffi: FFI, request: Struct, plan: Struct) -> None:
+    """Fill the answer for a step that asked for no container and needs none."""
+    zero(ffi, plan)
+    _echo(ffi, request, plan)
+    plan.verdict = PLAIN
+
+
 def write_grant(ffi: FFI, request: Struct, plan: Struct, opened: Opened) -> None:
     """Fill the answer with a plan; the verdict comes last. Raises PlanError where something does not fit."""
     zero(ffi, plan)
@@ -110,17 +131,35 @@ def write_grant(ffi: FFI, request: Struct, plan: Struct, opened: Opened) -> None
     for index, mount in enumerate(wanted.mounts):
         place = plan.mounts[index]
         place.source, place.target = arena.add(mount.source), arena.add(mount.target)
-        place.flags = MOUNT_READONLY if mount.read_only else 0
+        place.flags, place.base = _mount_flags(mount), len(encode(mount.base))
     plan.mount_count = len(wanted.mounts)
     for index, variable in enumerate(wanted.env):
         plan.env[index] = arena.add(variable)
     plan.env_count = len(wanted.env)
+    for index, word in enumerate(wanted.entrypoint):
+        plan.entry[index] = arena.add(word)
+    plan.entry_count = len(wanted.entrypoint)
+    for index, name in enumerate(wanted.unset):
+        plan.unset[index] = arena.add(name)
+    plan.unset_count = len(wanted.unset)
+    plan.passwd, plan.group = arena.add(wanted.passwd), arena.add(wanted.group)
     plan.text_size = arena.used
-    plan.flags = PLAN_SUBMIT_DIR if wanted.submit_dir else 0
+    plan.flags = _plan_flags(wanted)
     plan.hold_pid = opened.started.pid
     _put(ffi, plan.digest, wanted.digest.encode())
     _put(ffi, plan.id, opened.started.id.encode())
     plan.verdict = GRANT
+
+
+def _mount_flags(mount: Mount) -> int:
+    kinds = {"bind": 0, "tmpfs": MOUNT_TMPFS, "device": MOUNT_DEVICE}
+    flags = ((mount.read_only, MOUNT_READONLY), (mount.asked, MOUNT_ASKED), (mount.flat, MOUNT_FLAT))
+    return kinds[mount.kind] | sum(flag for is_set, flag in flags if is_set)
+
+
+def _plan_flags(plan: Plan) -> int:
+    flags = sum(_PRIVATE[name] for name in plan.private)
+    return flags | (PLAN_SUBMIT_DIR if plan.submit_dir else 0) | (PLAN_READONLY if plan.read_only else 0)
 
 
 def write_closed(ffi: FFI, value: Struct, closed: Closed) -> None:

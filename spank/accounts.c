@@ -42,7 +42,7 @@ static int attach_file(const struct container *container, int dir, const char *k
 	tree = file < 0 ? -1 : source_clone(file, SOCKER_MOUNT_READONLY);
 	if (tree < 0)
 		return socker_fail(err, "the container's accounts cannot be mounted: %m");
-	error = inside_attach(container->mnt, tree, target, 1);
+	error = inside_attach(container->mnt, tree, target, true, false);
 	return error ? socker_fail(err, "%s of the image cannot be covered: %s", target, strerror(error)) : 0;
 }
 

@@ -22,7 +22,20 @@ HERE = Path(__file__).resolve().parent
 
 COMMON = ("error", "config", "trust", "request", "record", "container", "place", "seccomp", "condense")
 PLUGIN = (*COMMON, "plugin", "client", "step", "steprequest", "options", "launch", "join", "confine")
-OPENER = (*COMMON, "opener_main", "opener", "closer", "token", "policychild", "plan", "mounts", "source", "inside", "accounts", "cgroup")
+OPENER = (
+    *COMMON,
+    "opener_main",
+    "opener",
+    "closer",
+    "token",
+    "policychild",
+    "plan",
+    "mounts",
+    "source",
+    "inside",
+    "accounts",
+    "cgroup",
+)
 SHIM = tuple(dict.fromkeys((*PLUGIN, *OPENER)))
 
 WARNINGS = [

@@ -18,6 +18,7 @@
 
 #include "mountapi.h"
 #include "scope.h"
+#include "source.h"
 
 static int open_below(int root, const char *path)
 {
@@ -147,7 +148,7 @@ static bool is_there(int tree, int fd, const struct stat *status)
 	       (of_tree_fs.f_flag & ST_RDONLY) == (fs.f_flag & ST_RDONLY);
 }
 
-static int attach_here(const struct host_devices *host, int tree, const char *target, bool file)
+static int attach_here(const struct host_devices *host, int tree, const char *target, bool file, bool over_lent)
 {
 	autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	autofd fd = root < 0 ? -1 : open_target(host, root, target, file);
@@ -157,12 +158,16 @@ static int attach_here(const struct host_devices *host, int tree, const char *ta
 		return errno;
 	if (S_ISDIR(status.st_mode) == file || S_ISLNK(status.st_mode))
 		return file ? EISDIR : ENOTDIR;
-	if (!is_containers_own(host, root, fd))
-		return is_there(tree, fd, &status) ? 0 : EPERM;
+	if (!is_containers_own(host, root, fd)) {
+		if (is_there(tree, fd, &status))
+			return 0;
+		if (!over_lent || source_is_kernels(fd))
+			return EPERM;
+	}
 	return move_mount_raw(tree, fd) < 0 ? errno : 0;
 }
 
-int inside_attach(int mnt, int tree, const char *target, int file)
+int inside_attach(int mnt, int tree, const char *target, bool file, bool over_lent)
 {
 	struct host_devices host;
 	int status = 0;
@@ -173,7 +178,7 @@ int inside_attach(int mnt, int tree, const char *target, int file)
 		umask(022);
 		if (setns(mnt, CLONE_NEWNS) < 0)
 			_exit(errno);
-		_exit(attach_here(&host, tree, target, file != 0));
+		_exit(attach_here(&host, tree, target, file, over_lent));
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
 		return ECHILD;

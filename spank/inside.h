@@ -7,6 +7,8 @@
 #ifndef SOCKER_INSIDE_H
 #define SOCKER_INSIDE_H
 
+#include <stdbool.h>
+
 #include "error.h"
 
 /*
@@ -18,8 +20,9 @@ int inside_harden(int mnt, int pts, const char *proc_options, struct socker_erro
 /*
  * Puts the detached tree at target, making missing components (directories 0755, a file for a file) in the
  * container's own layer. Returns 0 or an errno: EPERM where the target is not in the container's own layer.
+ * With over_lent it may also be there already on what the host lent, but for a file system of the kernel.
  */
-int inside_attach(int mnt, int tree, const char *target, int file);
+int inside_attach(int mnt, int tree, const char *target, bool file, bool over_lent);
 
 /* Makes the container's root read-only; what is mounted in it stays as it is. */
 int inside_protect(int mnt, struct socker_error *err);

@@ -77,7 +77,8 @@ int mounts_attach(struct mounts *mounts, const struct container *container, stru
 					   RECORD_PLACES_MAX);
 		if (mounts->list[i].tree >= 0)
 			mounts->list[i].error =
-				inside_attach(container->mnt, mounts->list[i].tree, path, mounts->list[i].file);
+				inside_attach(container->mnt, mounts->list[i].tree, path, mounts->list[i].file,
+					      mounts->list[i].flags & SOCKER_MOUNT_ASKED);
 		if (mounts->list[i].error && (mounts->list[i].flags & SOCKER_MOUNT_ASKED))
 			return socker_fail(err, "nothing can be mounted at %s in this container: %s", path,
 					   strerror(mounts->list[i].error));

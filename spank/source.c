@@ -18,7 +18,7 @@
 #include "scope.h"
 
 /* Kernel file systems are the container's own or nobody's. */
-static bool source_is_kernels(int fd)
+bool source_is_kernels(int fd)
 {
 	struct statfs fs;
 

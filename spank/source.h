@@ -6,6 +6,8 @@
 #ifndef SOCKER_SOURCE_H
 #define SOCKER_SOURCE_H
 
+#include <stdbool.h>
+
 #include "error.h"
 
 /*
@@ -18,5 +20,8 @@ int source_open(const struct socker_request *request, const char *source, uint32
 
 /* The same of what is open already. */
 int source_clone(int source, uint32_t flags);
+
+/* True for a file system of the kernel (proc, sysfs, cgroup, ...), and where it is not known. */
+bool source_is_kernels(int fd);
 
 #endif

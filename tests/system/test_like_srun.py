@@ -281,7 +281,13 @@ def test_cancelled_step_ends_as_a_plain_one(job: Allocation) -> None:
     assert (inside.returncode, inside.stdout) == (plain.returncode, plain.stdout)
     assert inside.returncode != 0
     # which of its lines srun still prints when a step goes away is a matter of time, without a container, too
-    usual = ("CANCELLED AT", "Job step aborted", "task 0: Killed", "task 0: Terminated", "task 0: Exited with exit code")
+    usual = (
+        "CANCELLED AT",
+        "Job step aborted",
+        "task 0: Killed",
+        "task 0: Terminated",
+        "task 0: Exited with exit code",
+    )
     for result in ended:
         assert any("CANCELLED AT" in line or "task 0:" in line for line in result.stderr.splitlines()), result.stderr
         assert all(any(words in line for words in usual) for line in result.stderr.splitlines()), result.stderr

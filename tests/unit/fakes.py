@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from socker.errors import ImageMissing, SlurmError, UnknownAccount
 from socker.model import Facts, Image, Mark, Request, Started, User
 from socker.pattern import parse_pattern
-from socker.policy import Grants, Rule, default_policy
+from socker.plan import Plan, make_plan
+from socker.policy import Allow, Grants, Rule, default_policy
 from socker.reference import Named, parse
 
 if TYPE_CHECKING:
@@ -77,6 +78,11 @@ def make_request(**changes: Any) -> Request:
     return Request(**values | changes)
 
 
+def make_step_plan() -> Plan:
+    """The plan of the built-in policy."""
+    return make_plan(make_user(), Allow(rule="r", grants=Grants(home=True, submit_dir=True)), make_image())
+
+
 def make_mark(**changes: Any) -> Mark:
     values: dict[str, Any] = {
         "token": TOKEN,
@@ -143,6 +149,9 @@ class FakeAccounts:
     def group_ids(self, names: Iterable[str]) -> Mapping[str, int]:
         self.asked += names
         return {name: self.groups[name] for name in self.asked if name in self.groups}
+
+    def lines(self, user: User) -> tuple[str, str]:
+        return f"{user.name}:x:{user.uid}:{user.gid}::{user.home}:/bin/sh\n", f"alice:x:{user.gid}:\n"
 
 
 class FakeAudit:

@@ -81,7 +81,10 @@ def test_grant_is_filled_completely(docker: Daemon, header: Header) -> None:
     assert [text(plan.env[index]) for index in range(plan.env_count)] == ["PATH=/bin"]
     mounts = [plan.mounts[index] for index in range(plan.mount_count)]
     assert [(text(mount.source), text(mount.target), mount.flags) for mount in mounts] == [("/home/b", "/home/b", 0)]
-    assert plan.text_size == len("/srv\0PATH=/bin\0/home/b\0/home/b\0")
+    passwd, group = text(plan.passwd), text(plan.group)
+    assert passwd == "b:x:65534:65534::/home/b:/bin/sh\n"
+    assert group == "alice:x:65534:\n"
+    assert plan.text_size == len(f"/srv\0PATH=/bin\0/home/b\0/home/b\0{passwd}\0{group}\0")
     assert not any(header.ffi.buffer(plan.text)[plan.text_size :])
 
 
@@ -109,7 +112,6 @@ def test_request_of_another_kind_or_version_gets_no_answer(header: Header, chang
         ({"group_count": 1025}, "the request has more groups than it has room for"),
         ({"reference": b"x" * 512}, "a string in the request does not end"),
         ({"docker": b"/" + b"x" * 107}, "a string in the request does not end"),
-        ({"reference": b""}, 'image reference "": it is empty'),
         ({"reference": b"\xff\xfe"}, 'image reference "\\udcff\\udcfe": the character "\\udcff" is not allowed'),
         ({"reference": b"a\x1b[31mb"}, 'image reference "a\\x1b[31mb": the character "\\x1b" is not allowed'),
         ({"reference": b"Debian"}, "must be lower case"),
@@ -203,8 +205,14 @@ def test_plan_that_does_not_fit_is_no_grant_and_its_container_is_removed(
     assert docker.containers == {}
 
 
+def test_request_without_a_reference_is_plain_where_none_is_required(header: Header) -> None:
+    plan = ask(header, header.request(reference=b""))
+    assert plan.verdict == wire.PLAIN
+    assert (plan.job, plan.uid, plan.hold_pid) == (4711, 65534, 0)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-@given(st.binary(max_size=511))
+@given(st.binary(min_size=1, max_size=511).filter(lambda reference: reference[0] != 0))
 def test_any_reference_is_a_refusal_or_a_grant(header: Header, reference: bytes) -> None:
     said = refusal(header, header.request(reference=reference))
     assert "internal error" not in said
@@ -217,7 +225,7 @@ def test_rubbish_in_the_request_is_never_a_grant(header: Header, rubbish: bytes,
     size = header.ffi.sizeof("struct socker_request")
     header.ffi.buffer(request)[place % (size - 64) : place % (size - 64) + 64] = rubbish
     assert bridge.open_step(header.ffi, request, plan) in {0, wire.POLICY_DONE}
-    assert plan.verdict == wire.REFUSE
+    assert plan.verdict in {wire.REFUSE, wire.PLAIN}
 
 
 def item(job: int = 4711, name: str = "socker-abcd-4711-k", container: str = "") -> dict[str, Any]:

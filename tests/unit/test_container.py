@@ -10,8 +10,10 @@ import pytest
 from socker.container import HOLD, create_body, disagreement, labels, make_spec
 from socker.errors import PlanError
 from socker.grants import Grants
+from socker.plan import make_plan
+from socker.policy import Allow
 
-from .fakes import IMAGE_ID, TOKEN, make_image, make_mark, make_request
+from .fakes import IMAGE_ID, TOKEN, make_image, make_mark, make_request, make_step_plan, make_user
 
 OUR_LABELS = {
     "io.socker.token": TOKEN,
@@ -27,6 +29,7 @@ HOLD_MOUNT = {
     "ReadOnly": True,
     "BindOptions": {"Propagation": "rprivate"},
 }
+ENTRY_MOUNT = HOLD_MOUNT | {"Source": "/usr/lib/socker/entry", "Target": "/.socker/entry"}
 # SECURITY 4.1: every field, its value; nothing may be missing and nothing may be more.
 CLOSED_LIST: dict[str, object] = {
     "Image": IMAGE_ID,
@@ -65,7 +68,7 @@ CLOSED_HOST_CONFIG: dict[str, object] = {
     "Runtime": "runc",
     "OomScoreAdj": 0,
     "Init": False,
-    "Mounts": [HOLD_MOUNT],
+    "Mounts": [HOLD_MOUNT, ENTRY_MOUNT],
 }
 NEVER = [
     "Devices",
@@ -110,7 +113,7 @@ NEVER = [
 
 
 def body(**changes: Any) -> dict[str, Any]:
-    return create_body(make_spec(make_request(), make_image(**changes)))
+    return create_body(make_spec(make_request(), make_image(**changes), make_step_plan()))
 
 
 def test_create_request_is_the_closed_list_and_nothing_more() -> None:
@@ -139,7 +142,7 @@ def test_nothing_of_an_image_is_in_the_request_but_its_id_and_volume_paths() -> 
 
 def test_volumes_are_covered_by_empty_file_systems() -> None:
     made = body(volumes=("/data/", "/a/../e", "/data"))
-    covers = made["HostConfig"]["Mounts"][1:]
+    covers = made["HostConfig"]["Mounts"][2:]
     assert covers == [{"Type": "tmpfs", "Target": path, "TmpfsOptions": {"Mode": 0o1777}} for path in ("/data", "/e")]
 
 
@@ -154,7 +157,7 @@ def test_volume_where_none_can_be_is_refused(path: str) -> None:
 
 def test_too_many_volumes_are_refused() -> None:
     paths = tuple(f"/v{number}" for number in range(33))
-    assert len(body(volumes=paths[:32])["HostConfig"]["Mounts"]) == 33
+    assert len(body(volumes=paths[:32])["HostConfig"]["Mounts"]) == 34
     with pytest.raises(PlanError, match="declares 33 volumes; at most 32 can be used"):
         body(volumes=paths)
 
@@ -180,9 +183,9 @@ def test_hold_is_where_the_c_side_expects_it() -> None:
 
 
 def given(**grants: Any) -> dict[str, Any]:
-    made = create_body(
-        make_spec(make_request(), make_image(volumes=("/data",)), Grants(**grants), ("/home/alice",), "")
-    )
+    plan = make_plan(make_user(), Allow(rule="r", grants=Grants(**grants)), make_image())
+    devices = grants.get("devices", ())
+    made = create_body(make_spec(make_request(), make_image(volumes=("/data",)), plan, devices))
     host: dict[str, Any] = made["HostConfig"]  # type: ignore[assignment]
     return host
 
@@ -193,7 +196,6 @@ def given(**grants: Any) -> dict[str, Any]:
         ({"network": "private"}, "NetworkMode", "none"),
         ({"ipc": "private"}, "IpcMode", "private"),
         ({"uts": "private"}, "UTSMode", ""),
-        ({"read_only": True}, "ReadonlyRootfs", True),
         (
             {"devices": ("/dev/kfd",)},
             "Devices",
@@ -206,21 +208,26 @@ def test_what_policy_gives_changes_its_field_and_no_other(grants: dict[str, Any]
     assert made[field] == value
     plain.pop(field, None)
     made.pop(field)
-    if field == "ReadonlyRootfs":
-        made.pop("Mounts")
-        plain.pop("Mounts")
     assert made == plain
 
 
-def test_a_read_only_root_has_writable_scratch_and_places_for_mounts() -> None:
+def test_a_read_only_root_has_writable_scratch() -> None:
     def targets(**grants: Any) -> list[str]:
-        return [mount["Target"] for mount in given(**grants)["Mounts"][1:]]
+        return [mount["Target"] for mount in given(**grants)["Mounts"][2:]]
 
     assert targets() == ["/data"]
-    assert targets(read_only=True) == ["/data", "/home/alice", "/tmp", "/var/tmp"]
+    assert targets(read_only=True) == ["/data", "/tmp", "/var/tmp"]
+    assert given(read_only=True)["ReadonlyRootfs"] is False  # the opener's to set, behind its mounts
+
+
+def test_a_host_name_of_its_own_is_the_node_s() -> None:
+    plan = make_plan(make_user(), Allow(rule="r", grants=Grants(uts="private")), make_image())
+    assert create_body(make_spec(make_request(), make_image(), plan))["Hostname"] == "n1"
 
 
 def test_a_seccomp_profile_is_sent_as_its_text() -> None:
-    made = create_body(make_spec(make_request(), make_image(), seccomp='{"defaultAction": "SCMP_ACT_ALLOW"}'))
+    made = create_body(
+        make_spec(make_request(), make_image(), make_step_plan(), seccomp='{"defaultAction": "SCMP_ACT_ALLOW"}')
+    )
     options = made["HostConfig"]["SecurityOpt"]  # type: ignore[index]
     assert options == ["no-new-privileges:true", 'seccomp={"defaultAction": "SCMP_ACT_ALLOW"}']

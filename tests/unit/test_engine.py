@@ -22,7 +22,7 @@ from socker.model import Found, Image, Started
 from socker.reference import parse
 
 from .daemon import HANG
-from .fakes import HEX, IMAGE_ID, OTHER_ID, TOKEN, make_image, make_mark, make_request, named
+from .fakes import HEX, IMAGE_ID, OTHER_ID, TOKEN, make_image, make_mark, make_request, make_step_plan, named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ def engine(docker: Daemon, seconds: float = 5.0, grace: float = 1.0) -> DockerEn
     return DockerEngine(HttpApi(docker.path), time, time.monotonic() + seconds, grace)
 
 
-SPEC = make_spec(make_request(), make_image())
+SPEC = make_spec(make_request(), make_image(), make_step_plan())
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_open_replaces_what_a_killed_opener_left(docker: Daemon) -> None:
 
 @pytest.mark.parametrize("change", [{"token": "8" * 32}, {"job": 47}, {"uid": 1001}, {"node": "n2"}])
 def test_open_leaves_a_container_of_the_same_name_that_is_not_ours(docker: Daemon, change: dict[str, Any]) -> None:
-    theirs = engine(docker).open(make_spec(make_request(**change), make_image()))
+    theirs = engine(docker).open(make_spec(make_request(**change), make_image(), make_step_plan()))
     with pytest.raises(ForeignContainer, match=r"is not the one of job 4711 \(io.socker.* differs\); it is kept"):
         engine(docker).open(SPEC)
     assert list(docker.containers) == [theirs.id]
@@ -262,8 +262,8 @@ def test_remove_that_docker_refuses_is_one_line(docker: Daemon) -> None:
 
 def test_list_ours_finds_by_token(docker: Daemon) -> None:
     ours = engine(docker).open(SPEC)
-    other = engine(docker).open(make_spec(make_request(node="n2", name="socker-n2"), make_image()))
-    engine(docker).open(make_spec(make_request(token="8" * 32, name="socker-8"), make_image()))
+    other = engine(docker).open(make_spec(make_request(node="n2", name="socker-n2"), make_image(), make_step_plan()))
+    engine(docker).open(make_spec(make_request(token="8" * 32, name="socker-8"), make_image(), make_step_plan()))
     assert engine(docker).list_ours(TOKEN) == (
         Found(id=ours.id, name=SPEC.mark.name, node="n1", job=4711),
         Found(id=other.id, name="socker-n2", node="n2", job=4711),

@@ -67,7 +67,6 @@ class World:
         self.facts = FakeFacts(make_facts())
         self.catalogue = FakeCatalogue()
         self.module: Decide | None = None
-        self.carries: frozenset[str] = frozenset()
 
     def load_module(self, path: str) -> Decide:
         assert path == "/etc/socker/site.py"
@@ -87,7 +86,6 @@ class World:
                 load_catalogue=self.catalogue,
                 load_module=self.load_module,
                 read_profile=lambda path: f'{{"of": "{path}"}}',
-                carries=self.carries,
             ),
         )
 

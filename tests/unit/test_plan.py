@@ -144,7 +144,7 @@ def test_environment_with_too_many_entries_is_refused() -> None:
 
 
 def test_environment_that_takes_too_much_room_is_refused() -> None:
-    room = MAX_TEXT - len("/\0") - 2 * len("/home/alice\0") - len("PATH=/\0") - len("A=\0")
+    room = MAX_TEXT - len("/\0") - len("\0\0") - 2 * len("/home/alice\0") - len("PATH=/\0") - len("A=\0")
     entries = ("PATH=/", "A=" + "x" * room)
     plan = make_plan(make_user(), ALL, make_image(env=entries))
     assert sum(len(encode(text)) + 1 for text in plan.texts()) == MAX_TEXT
