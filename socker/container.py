@@ -30,7 +30,6 @@ HOLD = "/.socker/hold"  # the hold binary in every container
 ENTRY = "/.socker/entry"  # what runs an image's ENTRYPOINT, beside it on the host, too
 MAX_HOSTNAME = 63
 MAX_VOLUMES = 32
-SCRATCH = ("/tmp", "/var/tmp")  # what stays writable in a read-only root
 PIDS_LIMIT = 64  # runc's own threads count until the hold process is executed
 # A negative one makes the start fail where dockerd lacks CAP_SYS_RESOURCE (in a container, say), and costs another
 # start to try without; root can write a better one into /proc afterwards, and go on where it may not.
@@ -52,8 +51,8 @@ class ContainerSpec(Value):
     """
     A container to create: which image, whose, and what its hold process is. `hold` is a path of the host.
 
-    `covers` get an empty tmpfs: the image's volumes and, where the root is read-only, what must be writable. `private`
-    is as in Plan. `seccomp` is the text of a profile, empty for Docker's own.
+    `covers`, the image's volumes, get an empty tmpfs. `private` is as in Plan. `seccomp` is the text of a profile,
+    empty for Docker's own.
     """
 
     mark: Mark
@@ -77,7 +76,7 @@ def make_spec(
         hold=request.hold,
         hold_uid=request.hold_uid,
         hold_gid=request.hold_gid,
-        covers=tuple(sorted({*_volumes(image.volumes), *(SCRATCH if plan.read_only else ())})),
+        covers=_volumes(image.volumes),
         private=plan.private,
         devices=devices,
         seccomp=seccomp,

@@ -24,6 +24,9 @@ MAX_TEXT = 131072  # bytes of all strings with their NULs
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # Docker's, for images without one
 
+SCRATCH = ("/tmp", "/var/tmp")
+SCRATCH_MODE = "mode=1777"
+
 # Slurm's and PMI's own, never an image's.
 PROTECTED_PREFIXES = ("SLURM", "_SLURM", "SPANK", "_SPANK", "SRUN_", "SBATCH_", "SALLOC_", "PMI")
 # The user's, from the node's accounts, and the job's devices.
@@ -95,13 +98,13 @@ def make_plan(user: User, allow: Allow, image: Image, wish: Options = NOTHING, c
     _check_wish(allow, wish, clean_path(user.home))
     return Plan(
         digest=image.id,
-        mounts=(*_mounts(user, given, wish), *asked_mounts(allow, wish, cwd)),
+        mounts=(*_scratch(given, wish), *_mounts(user, given, wish), *asked_mounts(allow, wish, cwd)),
         submit_dir=given.submit_dir,
         env=_environment(image, given),
         workdir=_workdir(image.workdir),
         private=private_namespaces(given, wish),
         unset=given.env_remove,
-        read_only=given.read_only or bool(wish.read_only),
+        read_only=is_read_only(given, wish),
         entrypoint=tuple(filter(_is_encodable, image.entrypoint)),
     )
 
@@ -141,7 +144,7 @@ def asked_mounts(allow: Allow, wish: Options, cwd: str) -> tuple[Mount, ...]:
 def _asked(allow: Allow, mount: AskedMount, cwd: str) -> Mount:
     given = allow.grants
     if not mount.source:
-        return Mount(source="mode=1777", target=mount.target, read_only=False, kind="tmpfs", asked=True)
+        return Mount(source=SCRATCH_MODE, target=mount.target, read_only=False, kind="tmpfs", asked=True)
     for site in given.site_mounts:
         if mount.source == site.name:
             target = mount.target or site.target
@@ -185,6 +188,20 @@ def _mounts(user: User, given: Grants, wish: Options) -> tuple[Mount, ...]:
     if wanted and is_home(home) and home not in taken and not any(is_below(home, mount.target) for mount in sites):
         return (Mount(source=home, target=home, read_only=False, asked=bool(wish.home)), *sites)
     return tuple(sites)
+
+
+def is_read_only(given: Grants, wish: Options) -> bool:
+    """Tell whether the container's root cannot be written."""
+    return given.read_only or bool(wish.read_only)
+
+
+def _scratch(given: Grants, wish: Options) -> tuple[Mount, ...]:
+    """Return what stays writable in a read-only root."""
+    taken = {mount.target for mount in wish.mounts}
+    places = SCRATCH if is_read_only(given, wish) else ()
+    return tuple(
+        Mount(source=SCRATCH_MODE, target=path, read_only=False, kind="tmpfs") for path in places if path not in taken
+    )
 
 
 def _may_mount(given: Grants, home: str) -> bool:

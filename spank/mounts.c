@@ -33,6 +33,7 @@ int mounts_add(struct mounts *mounts, const struct socker_request *request, cons
 	strcpy(mounts->list[index].path, target);
 	mounts->list[index].flags = flags;
 	mounts->list[index].tree = -1;
+	mounts->list[index].other = (flags & SOCKER_MOUNT_TMPFS) || strcmp(source, target) != 0;
 	mounts->count++;
 	if (asked && place_is_refused(target, flags & SOCKER_MOUNT_DEVICE))
 		return socker_fail(err, "nothing can be mounted at %s in a container; choose another target", target);
@@ -83,7 +84,11 @@ int mounts_attach(struct mounts *mounts, const struct container *container, stru
 			return socker_fail(err, "nothing can be mounted at %s in this container: %s", path,
 					   strerror(mounts->list[i].error));
 		if (place == &record->places[record->place_count]) {
-			*place = (struct record_place){.path = record_add_text(record, path), .planned = planned};
+			*place = (struct record_place){
+				.path = record_add_text(record, path),
+				.planned = planned,
+				.other = (uint32_t)mounts->list[i].other,
+			};
 			record->place_count++;
 		}
 		place->error = mounts->list[i].error;

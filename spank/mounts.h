@@ -21,6 +21,7 @@ struct mounts {
 		uint32_t flags;		     /* SOCKER_MOUNT_* */
 		int tree;		     /* detached copy of the source; -1 when error is set */
 		int file;		     /* not a directory */
+		int other;		     /* not the host's path of that name */
 		int error;
 	} list[SOCKER_MOUNTS_MAX];
 };

@@ -171,5 +171,6 @@ const struct record_place *record_place_of(const struct socker_record *record, c
 			best_length = strlen(place);
 		}
 	}
-	return best;
+	/* what was put in the path's own place stays there; below it the host's is missing */
+	return best && best->other && strlen(path) != best_length ? NULL : best;
 }

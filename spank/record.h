@@ -43,6 +43,7 @@ struct record_place {
 	uint32_t path;
 	int32_t error;
 	uint32_t planned; /* non-zero: by the plan, so for all steps; else by one step, for its own directory */
+	uint32_t other;	  /* non-zero: not the host's directory of the same path */
 };
 
 struct record_filter {
@@ -104,7 +105,7 @@ int record_write(int dir, const char *key, const struct socker_record *record, s
 /* Appends text to the record's arena and returns its offset, or 0 when it is full (offset 0 is never used). */
 uint32_t record_add_text(struct socker_record *record, const char *text);
 
-/* The place that holds path: the longest one that path lies in or below; NULL when none does. */
+/* The place that lends the host's path: the longest one that it lies in or below; NULL when none does. */
 const struct record_place *record_place_of(const struct socker_record *record, const char *path);
 
 #endif

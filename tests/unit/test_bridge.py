@@ -83,7 +83,7 @@ def test_grant_is_filled_completely(docker: Daemon, header: Header) -> None:
     assert [(text(mount.source), text(mount.target), mount.flags) for mount in mounts] == [("/home/b", "/home/b", 0)]
     passwd, group = text(plan.passwd), text(plan.group)
     assert passwd == "b:x:65534:65534::/home/b:/bin/sh\n"
-    assert group == "alice:x:65534:\n"
+    assert group == "nogroup:x:65534:\n"
     assert plan.text_size == len(f"/srv\0PATH=/bin\0/home/b\0/home/b\0{passwd}\0{group}\0")
     assert not any(header.ffi.buffer(plan.text)[plan.text_size :])
 

@@ -211,11 +211,13 @@ def test_what_a_rule_gives_is_in_plan_and_container() -> None:
     )
     world = ruled(make_rule("allow", grants=given))
     plan = opened(world).plan
-    assert [(mount.target, mount.read_only) for mount in plan.mounts] == [("/home/alice", False), ("/s", True)]
+    mounts = [(mount.target, mount.kind, mount.read_only) for mount in plan.mounts]
+    scratch = [("/tmp", "tmpfs", False), ("/var/tmp", "tmpfs", False)]
+    assert mounts == [*scratch, ("/home/alice", "bind", False), ("/s", "bind", True)]
     assert "SITE=x" in plan.env
     spec = world.engine.opened[0]
     assert (plan.read_only, spec.devices, spec.seccomp) == (True, ("/dev/kfd",), '{"of": "/etc/p.json"}')
-    assert spec.covers == ("/tmp", "/var/tmp")
+    assert spec.covers == ()
 
 
 # -- a site's own module
