@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "scope.h"
 
@@ -127,9 +128,26 @@ void options_register(spank_t sp, const struct socker_config *config)
 	}
 }
 
+/* Slurm gives the options of a salloc to every srun in it, as if they were typed there. */
 void options_forget(void)
 {
+	static const char *const prefixes[] = {
+		"_SLURM_SPANK_OPTION_socker_",
+		"SLURM_SPANK__SLURM_SPANK_OPTION_socker_",
+	};
+
 	unsetenv(variable);
+	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+		char **entry = environ;
+
+		while (*entry) {
+			autofree char *name = strndup(*entry, strcspn(*entry, "="));
+
+			/* the entries behind it move up */
+			if (!name || strncmp(name, prefixes[i], strlen(prefixes[i])) != 0 || unsetenv(name) < 0)
+				entry++;
+		}
+	}
 }
 
 /* A default from the environment; for an option without an argument, yes or no. */
@@ -224,7 +242,7 @@ int options_export(void)
 	bool asked = any_is_given();
 
 	/* an image may be a default; the others are defaults of a step that asks for a container */
-	if (take_default(&table[0]) < 0 || take_image() < 0)
+	if ((!getenv("SLURM_CONTAINER") && take_default(&table[0]) < 0) || take_image() < 0)
 		return -1;
 	if (!getenv("SLURM_CONTAINER")) {
 		if (!asked)

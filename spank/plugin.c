@@ -38,18 +38,18 @@ HOOK int slurm_spank_init(spank_t sp, int count, char *words[])
 	return ESPANK_SUCCESS;
 }
 
-/* In the clients, after their options: the only hook that may fail, since nothing has been submitted yet. */
+/* In the clients, after their options: the only hook that may end its process, since nothing is submitted yet. */
 HOOK int slurm_spank_init_post_opt(spank_t sp, int count, char *words[])
 {
 	(void)sp;
 	(void)count;
 	(void)words;
-	/* Slurm 22.05 takes a positive result, as ESPANK_ERROR is, for success */
 	if (spank_context() != S_CTX_ALLOCATOR && spank_context() != S_CTX_LOCAL)
 		return ESPANK_SUCCESS;
-	if (options_export() < 0)
-		return -1;
-	return spank_context() == S_CTX_LOCAL ? client_check_components() : client_check();
+	/* nothing has been asked of Slurm yet; a result of -1 would end the client, too, with two more lines */
+	if (options_export() < 0 || (spank_context() == S_CTX_LOCAL ? client_check_components() : client_check()) < 0)
+		exit(1);
+	return ESPANK_SUCCESS;
 }
 
 HOOK int slurm_spank_user_init(spank_t sp, int count, char *words[])

@@ -13,8 +13,10 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "mountapi.h"
+#include "request.h"
 #include "scope.h"
 
 /* Kernel file systems are the container's own or nobody's. */
@@ -58,6 +60,26 @@ static int open_path(const char *source, uint32_t base)
 	return (int)syscall(SYS_openat2, top, source[0] ? source : ".", &how, sizeof(how));
 }
 
+/* Whether it lies, links followed, where the kernel's file systems are mounted, or is the root that has them all. */
+static bool is_below_kernels(int fd)
+{
+	static const char *const trees[] = {"/proc", "/sys", "/dev"};
+	char name[32];
+	char path[SOCKER_PATH_SIZE];
+	ssize_t size;
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	size = readlink(name, path, sizeof(path) - 1);
+	if (size < 0)
+		return true;
+	path[size] = '\0';
+	for (size_t i = 0; i < sizeof(trees) / sizeof(trees[0]); i++) {
+		if (path_below(path, trees[i]))
+			return true;
+	}
+	return strcmp(path, "/") == 0;
+}
+
 /* Opens source as the user would; a directory must be one the user may enter. Returns -1 and errno. */
 static int open_as_user(const struct socker_request *request, const char *source, uint32_t base)
 {
@@ -82,7 +104,7 @@ static int open_as_user(const struct socker_request *request, const char *source
 		return -1;
 	if (!cause && !S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode))
 		cause = ENOTBLK;
-	if (!cause && source_is_kernels(fd))
+	if (!cause && (source_is_kernels(fd) || is_below_kernels(fd)))
 		cause = EPERM;
 	errno = cause;
 	return cause ? -1 : steal_fd(&fd);

@@ -166,6 +166,12 @@ def _odd_homelink() -> Image:
     return _busybox("odd:homelink", *real, home=symlink("/home", "/mnt/realhome"))
 
 
+def _odd_entry() -> Image:
+    """Its entry point does what they usually do: something of its own, and then the command."""
+    script = text("/entry", '#!/bin/sh\nexport MARK=by-entry\nexec "$@"\n', mode=0o755)
+    return _busybox("odd:entry", script, config={"Entrypoint": ["/entry"]})
+
+
 RECIPES: Mapping[str, Callable[[], Image]] = {
     "debian:bookworm": _debian,
     "static:latest": _static,
@@ -175,5 +181,6 @@ RECIPES: Mapping[str, Callable[[], Image]] = {
     "odd:devices": _odd_devices,
     "odd:symlinks": _odd_symlinks,
     "odd:homelink": _odd_homelink,
+    "odd:entry": _odd_entry,
 }
 """Image by its first reference. A recipe reads the machine, so it is made when needed."""
