@@ -84,7 +84,7 @@ def _fill_open(ffi: FFI, request: Struct, plan: Struct) -> None:
         return
     if isinstance(answer, Refusal):
         wire.write_refusal(ffi, request, plan, answer.message)
-        plan.flags = wire.PLAN_LEFT if engine.left else 0
+        plan.flags = (wire.PLAN_LEFT if engine.left else 0) | (wire.PLAN_SILENT if answer.silent else 0)
         return
     try:
         wire.write_grant(ffi, request, plan, answer)

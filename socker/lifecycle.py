@@ -14,7 +14,7 @@ from socker.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from socker.model import Found, Request
     from socker.ports import AuditSink, Engine, Jobs
@@ -89,11 +89,12 @@ def sweep(closing: Closing, engine: Engine, jobs: Jobs, audit: AuditSink) -> Clo
     problems: list[str] = []
     try:
         found = [one for one in engine.list_ours(closing.token) if one.name not in recorded]
-        live = {node: jobs.live(node) for node in sorted({container.node for container in found})}
     except SockerError as error:
         return _nothing_known(closing, error)
+    live, unknown = _live(jobs, sorted({container.node for container in found}))
+    problems += unknown
     for container in found:
-        if container.job in live[container.node]:
+        if container.node not in live or container.job in live[container.node]:
             continue
         problem = ""
         try:
@@ -104,6 +105,18 @@ def sweep(closing: Closing, engine: Engine, jobs: Jobs, audit: AuditSink) -> Clo
             problems.append(problem)
         audit.record("sweep", _swept(container, problem))
     return Closed(kept=(True,) * len(closing.items), message="; ".join(problems))
+
+
+def _live(jobs: Jobs, nodes: Iterable[str]) -> tuple[dict[str, frozenset[int]], list[str]]:
+    """Return the live jobs of each node that Slurm answers for, and what is said of the others, which stay."""
+    live: dict[str, frozenset[int]] = {}
+    unknown: list[str] = []
+    for node in nodes:
+        try:
+            live[node] = jobs.live(node)
+        except SockerError as error:
+            unknown.append(f"nothing of node {node} is removed: {error}")
+    return live, unknown
 
 
 def _swept(container: Found, problem: str) -> Mapping[str, object]:

@@ -8,7 +8,7 @@ Nothing here knows of bytes, sockets or files: what it needs from outside comes 
 from __future__ import annotations
 
 from socker.container import make_spec
-from socker.errors import ImageMissing, PlanError, PullFailed, SlurmError, SockerError
+from socker.errors import EngineTimeout, ImageMissing, PlanError, PullFailed, SlurmError, SockerError
 from socker.grants import DEFAULT_SECCOMP
 from socker.model import Started, User, step_name
 from socker.options import read_options
@@ -81,9 +81,10 @@ class Plain(Value):
 
 
 class Refusal(Value):
-    """There is no container; `message` says why, for the user."""
+    """There is no container; `message` says why, for the user. `silent`: Docker did not answer in time."""
 
     message: str
+    silent: bool = False
 
 
 class Lookups:
@@ -133,11 +134,12 @@ class Opening:
             return self._answer()
         except ImageMissing:
             asked = quoted(self._request.reference)
+            silent = False
             message = f"the image {asked} is not on node {self._request.node}; ask your administrator to pull it"
         except SockerError as error:
-            message = str(error)
+            message, silent = str(error), isinstance(error, EngineTimeout)
         self._record({"verdict": "error", "rule": NO_RULE, "reason": message})
-        return Refusal(message=message)
+        return Refusal(message=message, silent=silent)
 
     def _answer(self) -> Opened | Plain | Refusal:
         policy = self._outside.load_policy(self._request.policy)

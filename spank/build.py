@@ -34,6 +34,7 @@ OPENER = (
     "source",
     "inside",
     "accounts",
+    "breaker",
     "cgroup",
 )
 SHIM = tuple(dict.fromkeys((*PLUGIN, *OPENER)))

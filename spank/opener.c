@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "accounts.h"
+#include "breaker.h"
 #include "cgroup.h"
 #include "closer.h"
 #include "inside.h"
@@ -212,11 +213,15 @@ static int open_fresh(struct opening *opening, struct socker_error *err)
 
 	if (!plan)
 		return socker_fail(err, "out of memory");
-	if (record_intent(opening, err) < 0)
+	if (breaker_allows(opening->config->state, request->node, err) < 0 || record_intent(opening, err) < 0)
 		return -1;
+	errno = 0;
 	if (policychild_ask(opener_libdir, opening->config->user, "open", request, sizeof(*request), plan,
-			    sizeof(*plan), request->deadline_ms, OPENER_CANCEL, err) < 0)
+			    sizeof(*plan), request->deadline_ms, OPENER_CANCEL, err) < 0) {
+		breaker_note(opening->config->state, request->node, errno == ETIMEDOUT);
 		return -1;
+	}
+	breaker_note(opening->config->state, request->node, plan->flags & SOCKER_PLAN_SILENT);
 	if (plan_check(plan, request, err) == 0) {
 		if (plan->verdict == SOCKER_PLAIN)
 			return record_plain(opening, err);

@@ -120,6 +120,7 @@ static int wait_for_end(pid_t child, uint32_t deadline_ms, int cancel, int *stat
 		return socker_fail(err, "the policy engine was lost: %m");
 	if (ended)
 		return 0;
+	errno = ready > 0 ? ECANCELED : ETIMEDOUT;
 	if (ready > 0)
 		return socker_fail(err, "cancelled");
 	return socker_fail(err,

@@ -60,6 +60,7 @@ enum {
 	SOCKER_PLAN_NET = 4,	    /* the container has a network namespace of its own, which tasks join */
 	SOCKER_PLAN_IPC = 8,
 	SOCKER_PLAN_UTS = 16,
+	SOCKER_PLAN_SILENT = 64,   /* of a refusal: Docker did not answer in time */
 	SOCKER_PLAN_READONLY = 32, /* its root cannot be written */
 };
 

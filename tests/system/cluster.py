@@ -196,7 +196,7 @@ class Cluster:
     def records(self) -> list[Path]:
         """What socker has written about open containers, on all nodes."""
         state = self.base / "run/socker"
-        return [path for path in state.glob("*/*") if path.parent.is_dir()] if state.exists() else []
+        return [path for path in state.glob("*/*") if path.name.isdigit()] if state.exists() else []
 
     def cgroups(self) -> list[Path]:
         """Cgroup directories of jobs, and ours in them."""

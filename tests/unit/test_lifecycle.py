@@ -11,6 +11,7 @@ from socker.errors import (
     EngineUnreachable,
     ForeignContainer,
     PolicyFileError,
+    SlurmError,
 )
 from socker.lifecycle import (
     Closed,
@@ -294,11 +295,25 @@ def test_sweep_removes_what_has_no_record_and_no_live_job() -> None:
 def test_sweep_without_slurm_or_docker_removes_nothing() -> None:
     engine = FakeEngine(found=FOUND)
     closed = sweep(closing((9, "socker-9", "")), engine, FakeJobs(silent=True), FakeAudit())
-    assert closed == Closed(kept=(True,), message="nothing is removed: squeue does not answer in time")
+    assert closed == Closed(kept=(True,), message="nothing of node n1 is removed: squeue does not answer in time")
     engine.failures["list"] = EngineUnreachable("gone")
     closed = sweep(closing((9, "socker-9", "")), engine, FakeJobs(), FakeAudit())
     assert closed == Closed(kept=(True,), message="nothing is removed: gone")
     assert engine.removed == []
+
+
+def test_sweep_of_a_node_that_slurm_does_not_know_leaves_it_and_goes_on() -> None:
+    class Jobs(FakeJobs):
+        def live(self, node: str) -> frozenset[int]:
+            if node == "gone":
+                raise SlurmError("Invalid node name specified")
+            return super().live(node)
+
+    other = Found(id="e" * 64, name="socker-e", node="gone", job=1)
+    engine = FakeEngine(found=(*FOUND, other))
+    closed = sweep(closing(), engine, Jobs(), FakeAudit())
+    assert closed == Closed(kept=(), message="nothing of node gone is removed: Invalid node name specified")
+    assert [target for target, _ in engine.removed] == ["a" * 64, "b" * 64, "d" * 64]
 
 
 def test_sweep_goes_on_after_one_that_cannot_be_removed() -> None:
