@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -388,6 +389,28 @@ def test_a_dockerd_that_hangs_refuses_within_the_deadline(cluster: Cluster) -> N
     reason = f"Docker does not answer in time on this node ({cluster.base}/run/docker.sock); try again, or {ADMIN}"
     with cluster.plugstack(lambda line: f"{line.rstrip()} deadline={DEADLINE}\n"), frozen(daemon(cluster, "dockerd")):
         assert_refused(cluster, reason, seconds=DEADLINE + 2)
+
+
+def test_a_dockerd_that_hangs_three_times_is_left_alone_for_half_a_minute(cluster: Cluster) -> None:
+    """SECURITY R42."""
+    node = cluster.nodes[0]
+    silence = cluster.base / f"run/socker/{node}/silence"
+    hanging = f"Docker does not answer in time on this node ({cluster.base}/run/docker.sock); try again, or {ADMIN}"
+    with cluster.plugstack(lambda line: f"{line.rstrip()} deadline={DEADLINE}\n"), frozen(daemon(cluster, "dockerd")):
+        for _ in range(3):
+            assert_step_refused(cluster.srun(f"--nodelist={node}", "true"), hanging)
+        began = time.monotonic()
+        refused = cluster.srun(f"--nodelist={node}", "true")
+        assert_soon(began, DEADLINE)
+    assert f"Docker on node {node} did not answer the last 3 times; it is asked again in " in refused.stderr
+    count, last = struct.unpack("=I4xq", silence.read_bytes())
+    assert count == 3
+    still = cluster.srun(f"--nodelist={node}", "true")
+    assert (still.returncode, "try then or on another node" in still.stderr) == (1, True)
+    # half a minute later
+    silence.write_bytes(struct.pack("=I4xq", count, last - 30))
+    assert cluster.srun(f"--nodelist={node}", "true").returncode == 0
+    assert not silence.exists()
 
 
 @pytest.mark.parametrize("call", ["POST .*/create", "POST .*/start"])
