@@ -271,7 +271,7 @@ static int find_open(struct opening *opening, struct socker_error *err)
 
 	if (!record)
 		return 0;
-	if (!request_same(&record->request, opening->request))
+	if (!request_fits(&record->request, opening->request))
 		found = refuse_other(&record->request, opening->request, err);
 	else if (record->state == RECORD_PLAIN)
 		found = 1;

@@ -43,10 +43,28 @@ bool request_shares(const struct socker_request *one, const struct socker_reques
 	       strcmp(one->node, other->node) == 0 && strcmp(one->shared, other->shared) == 0;
 }
 
-bool request_same(const struct socker_request *one, const struct socker_request *other)
+/* Whether each line of some is one of all; both end in a line end, or are empty. */
+static bool has_lines(const char *all, const char *some)
 {
-	return request_shares(one, other) && strcmp(one->reference, other->reference) == 0 &&
-	       strcmp(one->options, other->options) == 0;
+	while (*some) {
+		size_t length = strcspn(some, "\n") + 1;
+		const char *at = all;
+
+		while (*at && strncmp(at, some, length) != 0)
+			at += strcspn(at, "\n") + 1;
+		if (!*at)
+			return false;
+		some += length;
+	}
+	return true;
+}
+
+bool request_fits(const struct socker_request *opened, const struct socker_request *asked)
+{
+	if (!request_shares(opened, asked) || strcmp(opened->reference, asked->reference) != 0)
+		return false;
+	return asked->shared[0] ? has_lines(opened->options, asked->options)
+				: strcmp(opened->options, asked->options) == 0;
 }
 
 static bool ended(const char *text, size_t size)

@@ -20,8 +20,11 @@ void request_key(const struct socker_request *request, char key[17]);
 /* True when both are of the same job, user and node and name the same container, or neither names one. */
 bool request_shares(const struct socker_request *one, const struct socker_request *other);
 
-/* True when both ask for the same container in the same words. */
-bool request_same(const struct socker_request *one, const struct socker_request *other);
+/*
+ * True when what was opened for one request is what another asks for: the same reference and options or, for a
+ * container that is named, no option that the first had not.
+ */
+bool request_fits(const struct socker_request *opened, const struct socker_request *asked);
 
 /*
  * Checks what C relies on before a request is used: sizes, ended strings, uid and gid of a normal user

@@ -72,7 +72,7 @@ static int find_container(struct socker_error *err)
 	step.record = record_map(dir, key);
 	if (step.record && step.record->state == RECORD_PLAIN && !step.request->reference[0])
 		return 1;
-	if (!step.record || step.record->state != RECORD_OPEN || !request_same(&step.record->request, step.request) ||
+	if (!step.record || step.record->state != RECORD_OPEN || !request_fits(&step.record->request, step.request) ||
 	    !place_covers(step.record, step.request))
 		return socker_fail(err, "the container has no record");
 	return container_attach(&step.container, &step.record->hold, step.record->flags, err);

@@ -161,7 +161,7 @@ int config_parse(struct socker_config *config, int count, char *const words[], s
 
 void request_init(struct socker_request *request);
 void request_key(const struct socker_request *request, char *key);
-_Bool request_same(const struct socker_request *one, const struct socker_request *other);
+_Bool request_fits(const struct socker_request *one, const struct socker_request *other);
 int request_check(const struct socker_request *request, struct socker_error *err);
 _Bool path_below(const char *path, const char *base);
 

@@ -104,13 +104,13 @@ def test_request_key_of_another_step_is_the_same(fields: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     "fields", [{"job": 1}, {"uid": USER + 1}, {"gid": GROUP + 1}, {"node": b"node2"}, {"reference": b"debian"}]
 )
-def test_request_same_of_another_job_user_node_or_reference_is_false(fields: dict[str, Any]) -> None:
-    assert not lib.request_same(new_request(), new_request(**fields))
+def test_request_fits_of_another_job_user_node_or_reference_is_false(fields: dict[str, Any]) -> None:
+    assert not lib.request_fits(new_request(), new_request(**fields))
 
 
 @pytest.mark.parametrize("fields", [{}, {"step": 9, "cwd": b"/x", "nonce": 5, "groups": [1]}])
-def test_request_same_of_another_step_is_true(fields: dict[str, Any]) -> None:
-    assert lib.request_same(new_request(), new_request(**fields))
+def test_request_fits_of_another_step_is_true(fields: dict[str, Any]) -> None:
+    assert lib.request_fits(new_request(), new_request(**fields))
 
 
 @pytest.mark.parametrize(

@@ -299,9 +299,13 @@ def test_steps_of_one_name_share_a_container_and_others_do_not(job: Allocation) 
     other = ("--container-name=mine", "--container-workdir=/tmp")
     assert job.srun(*other, "cat", "kept").stdout == "kept\n"
     assert job.srun("--container-name=mine:exec", "cat", "/tmp/kept").stdout == "kept\n"
+    assert job.srun("--container-name=ro", "--container-readonly", "--no-container-mount-home", "true").returncode == 0
+    later = job.srun("--ntasks=1", "--container-name=ro", "--container-readonly", "touch", "/x")
+    assert "Read-only file system" in later.stderr
+    assert "Read-only file system" in job.srun("--ntasks=1", "--container-name=ro", "touch", "/x").stderr
     assert job.srun("--container-name=yours", "cat", "/tmp/kept").returncode == 1
     assert job.srun("cat", "/tmp/kept").returncode == 1
-    assert len(job.containers()) == 3
+    assert len(job.containers()) == 4
     why = "the job has a container mine already, and :create wants a new one"
     assert_step_refused(job.srun("--ntasks=1", "--container-name=mine:create", "true"), why)
     why = "the job's container mine is of the image debian:bookworm; use another name for busybox:latest"
