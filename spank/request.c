@@ -43,18 +43,23 @@ bool request_shares(const struct socker_request *one, const struct socker_reques
 	       strcmp(one->node, other->node) == 0 && strcmp(one->shared, other->shared) == 0;
 }
 
-/* Whether each line of some is one of all; both end in a line end, or are empty. */
+static const char *next_line(const char *line)
+{
+	line += strcspn(line, "\n");
+	return *line ? line + 1 : line;
+}
+
+/* Whether each line of some is one of all. */
 static bool has_lines(const char *all, const char *some)
 {
-	while (*some) {
-		size_t length = strcspn(some, "\n") + 1;
+	for (; *some; some = next_line(some)) {
+		size_t length = strcspn(some, "\n");
 		const char *at = all;
 
-		while (*at && strncmp(at, some, length) != 0)
-			at += strcspn(at, "\n") + 1;
+		while (*at && (strcspn(at, "\n") != length || strncmp(at, some, length) != 0))
+			at = next_line(at);
 		if (!*at)
 			return false;
-		some += length;
 	}
 	return true;
 }
