@@ -118,14 +118,23 @@ def test_a_seccomp_profile_of_the_site_holds_for_tasks(cluster: Cluster) -> None
         path.unlink()
 
 
-@pytest.mark.parametrize(
-    ("given", "what"),
-    [("network: private", "namespaces of its own"), ("env: {remove: [A]}", "variables to remove")],
-)
-def test_what_the_plugin_cannot_do_is_refused_and_not_left_out(cluster: Cluster, given: str, what: str) -> None:
-    with allowing(cluster, given):
-        why = f'rule "all" gives the container {what}, which this plugin cannot do yet; tell your administrator'
-        assert_srun_refused(cluster, why)
+def test_namespaces_that_policy_separates_are_the_containers_own(cluster: Cluster) -> None:
+    look = "readlink /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/uts; grep -c : /proc/net/dev"
+    hosts = [os.readlink(f"/proc/self/ns/{name}") for name in ("net", "ipc", "uts")]
+    with allowing(cluster, ""):
+        assert cluster.srun("sh", "-c", look).stdout.split()[:3] == hosts
+    with allowing(cluster, "network: private\nipc: private\nuts: private"):
+        *own, interfaces = cluster.srun("sh", "-c", look).stdout.split()
+        assert not set(own) & set(hosts)
+        assert interfaces == "1"  # its loopback
+
+
+def test_variables_that_policy_removes_are_not_there(cluster: Cluster) -> None:
+    with allowing(cluster, "env: {remove: [SECRET]}"):
+        done = cluster.run(
+            "srun", "--quiet", f"--container={IMAGE}", "sh", "-c", "echo ${SECRET-gone}", env={"SECRET": "x"}
+        )
+        assert (done.returncode, done.stdout) == (0, "gone\n"), done
 
 
 # -- pulls
