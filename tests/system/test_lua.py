@@ -8,15 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .accounting import accounting, catalogue_names, set_features
+from .accounting import catalogue_names, set_features
 from .cluster import IMAGE, Cluster, Result
-
-
-@pytest.fixture(scope="module")
-def accounted(whole_cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with the scripts."""
-    with accounting(whole_cluster) as cluster:
-        yield cluster
 
 
 @pytest.fixture

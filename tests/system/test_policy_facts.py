@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from .accounting import accounting
 from .cluster import IMAGE, Cluster
 from .faults import assert_step_refused, said, wait_for_no_jobs
 
@@ -22,13 +21,6 @@ rules:
 """
 DENIED = 'the image "{}" is denied{}: {}'
 NO_RULE = 'no rule allows {} the image "docker.io/library/debian:bookworm"'
-
-
-@pytest.fixture(scope="module")
-def accounted(whole_cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with accounts."""
-    with accounting(whole_cluster) as cluster:
-        yield cluster
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from .accounting import accounting
 from .cluster import IMAGE, Cluster
 from .faults import assert_step_refused, marker, said
 
@@ -25,10 +24,10 @@ HERE = ("cat", "/etc/socker-image")
 
 
 @pytest.fixture(scope="module")
-def asking(whole_cluster: Cluster) -> Iterator[Cluster]:
+def asking(accounted: Cluster) -> Iterator[Cluster]:
     """The cluster with two partitions, whose plugin asks about every step."""
-    with accounting(whole_cluster) as cluster, cluster.plugstack(lambda line: line.rstrip("\n") + " plain=ask\n"):
-        yield cluster
+    with accounted.plugstack(lambda line: line.rstrip("\n") + " plain=ask\n"):
+        yield accounted
 
 
 @pytest.fixture
