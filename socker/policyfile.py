@@ -1,23 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The policy file: a strict reading of YAML into a Policy.
+The policy file, and what else policy reads: docs/policy.md has every key, `policyschema` and `grantschema` the schema.
 
-    version: 1                          # required
-    defaults:                           # what allow rules give that do not say it themselves; nothing where left out
-      mounts: {home: true, submit_dir: true}
-    rules:                              # required; the first that matches decides, none means deny
-      - name: no-old-centos             # required, unique
-        effect: deny                    # required: allow or deny
-        images: ["centos:6*"]           # patterns, see socker/pattern.py; left out: every image
-        reason: CentOS 6 is unsupported # required for deny: the user reads it
-      - name: staff
-        effect: allow
-        users: [alice, 1234]            # names or ids; left out: every user
-        groups: [staff]                 # names or ids; left out: every group
-        images: ["docker.io/library/**"]
-        mounts: {home: true}            # instead of the defaults
-
-Keys of later issues join `_Rule` and `_Defaults`. yaml and msgspec are imported only where there is a file.
+yaml and msgspec are imported only where there is a file whose index is not of it.
 """
 
 from __future__ import annotations
