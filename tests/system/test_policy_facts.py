@@ -94,14 +94,14 @@ def test_each_task_of_an_array_has_its_own_facts(cluster: Cluster, scratch: Path
 
 
 def test_each_component_of_a_heterogeneous_job_has_its_own_facts(cluster: Cluster) -> None:
+    steps = "; ".join(f"srun --het-group={group} --container={IMAGE} echo in {group}" for group in (0, 1))
+    job = ("salloc", "--quiet", "--partition=main", ":", "--partition=gpu", "sh", "-c", steps)
     with cluster.policy(f"{RULES}  - {{name: all, effect: allow}}\n"):
-        components = ("--partition=main", f"--container={IMAGE}", "true", ":", "--partition=gpu", "true")
-        done = cluster.run("srun", "--quiet", *components, user="bob")
-        assert done.returncode != 0
-        reasons = said(done.stderr)
-        assert len(reasons) == 1, done.stderr
-        assert next(iter(reasons.values()))[0].endswith("the partition gpu is not yours"), done.stderr
-        assert cluster.run("srun", "--quiet", *components, user="alice").returncode == 0
+        done = cluster.run(*job, user="bob")
+        assert done.stdout == "in 0\n", done
+        reasons = [reason for node in said(done.stderr).values() for reason in node]
+        assert reasons == [DENIED.format(IMAGE, ' by rule "no-gpu"', "the partition gpu is not yours")], done.stderr
+        assert cluster.run(*job, user="alice").stdout == "in 0\nin 1\n"
 
 
 def test_jobs_that_slurm_hides_are_denied_with_that_reason(cluster: Cluster) -> None:
