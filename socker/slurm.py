@@ -149,7 +149,11 @@ def parse_facts(text: str, job: int) -> Facts:
 
 
 class PyslurmFacts:
-    """The same facts through pyslurm, whose module is given."""
+    """
+    The same facts through pyslurm, whose module is given.
+
+    A call has no deadline but Slurm's own (MessageTimeout); the opener's ends it with its process.
+    """
 
     def __init__(self, pyslurm: Any) -> None:  # noqa: ANN401 - it has no types
         self._pyslurm = pyslurm
