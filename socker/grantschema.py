@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from socker.pattern import Pattern
 
-MAX_ENV_SET = 64
+MAX_VARIABLES = 64  # that policy sets, and that it removes
 MAX_VALUE = 4096  # bytes of a variable
 
 # what no site mount may cover: the kernel's and ours
@@ -156,8 +156,9 @@ def _mounts(mounts: Mounts, sites: Mapping[str, SiteMount], key: str) -> dict[st
 
 
 def _environment(env: Environment, key: str) -> dict[str, object]:
-    if len(env.set) > MAX_ENV_SET:
-        raise Fault(f"{key}.set", f"at most {MAX_ENV_SET} variables can be set")
+    for where, count in (("set", len(env.set)), ("remove", len(env.remove))):
+        if count > MAX_VARIABLES:
+            raise Fault(f"{key}.{where}", f"at most {MAX_VARIABLES} variables can stand here")
     for where, name in [*((f"{key}.set.{name}", name) for name in env.set), *_numbered(env.remove, f"{key}.remove")]:
         if not is_name(name) or "=" in name:
             raise Fault(where, f"this is no name of a variable: {quoted(name)}")

@@ -110,7 +110,9 @@ class SlurmCommands:
         except OSError as error:
             raise SlurmError(f"{command[0]}: {error.strerror}") from None
         if done.returncode != 0:
-            said = one_line(done.stderr.decode(errors="replace").strip(), MAX_MESSAGE)
+            # its last line says what went wrong, those before it how it came to that
+            lines = done.stderr.decode(errors="replace").strip().split("\n")
+            said = one_line(lines[-1], MAX_MESSAGE)
             raise SlurmError(f"{name} failed ({done.returncode}): {said}")
         return done.stdout.decode(errors="replace")
 
@@ -147,7 +149,11 @@ def parse_facts(text: str, job: int) -> Facts:
 
 
 class PyslurmFacts:
-    """The same facts through pyslurm, whose module is given."""
+    """
+    The same facts through pyslurm, whose module is given.
+
+    A call has no deadline but Slurm's own (MessageTimeout); the opener's ends it with its process.
+    """
 
     def __init__(self, pyslurm: Any) -> None:  # noqa: ANN401 - it has no types
         self._pyslurm = pyslurm

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import policy
 from .opener import close_by_hand
 from .sample import Case, Shell, in_turns, ratio_spread
 from .table import Row
@@ -44,6 +45,7 @@ class Bench:
             self.memory(),
             self.libpython(),
             self.epilog(),
+            *policy.rows(max(self.rounds // 3, 8)),
         ]
 
     # -- scaffolding

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -248,3 +249,25 @@ def test_down_keeps_logs_and_purge_removes_all(cluster: str) -> None:
     assert not (ROOT / cluster / "run").exists()
     succeed("down", "--purge")
     assert not (ROOT / cluster).exists()
+
+
+def test_accounting_charges_accounts_and_knows_qos_and_leaves_nothing() -> None:
+    try:
+        succeed("up", "--nodes", "1", "--no-socker", "--accounting", name=SECOND)
+        assert {"mariadbd", "slurmdbd"} <= {line.split()[0] for line in succeed("status", name=SECOND).splitlines()}
+        ask = 'squeue --noheader --jobs=$SLURM_JOB_ID --format="%a %q"'
+        assert as_alice("srun", "--quiet", "sh", "-c", ask, name=SECOND) == "physics normal\n"
+        other = ("--account=chemistry", "--qos=high")
+        assert as_alice("srun", "--quiet", *other, "sh", "-c", ask, name=SECOND) == "chemistry high\n"
+        for words in ("--account=physics", "--qos=high"):
+            refused = call("exec", "--user", "bob", "--", "srun", words, "true", name=SECOND)
+            assert refused.returncode != 0
+            assert "Invalid" in refused.stderr
+        kept, end = "", time.monotonic() + 20
+        while set(kept.split()) != {"physics", "chemistry"}:
+            # slurmctld sends what jobs have used when it has nothing else to do
+            assert time.monotonic() < end, kept
+            kept = succeed("exec", "--", "sacct", "-X", "--noheader", "--format=account%20", "--allusers", name=SECOND)
+    finally:
+        succeed("down", "--purge", name=SECOND)
+    assert_nothing_left(SECOND)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from .accounting import accounting
 from .cluster import DEVCLUSTER, Cluster
 from .faults import tidy
 
@@ -28,6 +29,13 @@ def whole_cluster() -> Iterator[Cluster]:
     yield Cluster(name=name)
     if not kept:
         subprocess.run([str(DEVCLUSTER), "down", "--name", name, "--purge"], check=True, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def accounted(whole_cluster: Cluster) -> Iterator[Cluster]:
+    """A second cluster of two nodes, with accounts and the Lua examples; SOCKER_TEST_ACCOUNTING names a kept one."""
+    with accounting(whole_cluster) as cluster:
+        yield cluster
 
 
 @pytest.fixture

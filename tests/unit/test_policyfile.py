@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from socker.errors import PolicyFileError
 from socker.pattern import parse_pattern
 from socker.policy import Grants, Policy, Rule, default_policy
-from socker.policyfile import load
+from socker.policyfile import load, read_profile
 from socker.policyschema import read_policy
 
 if TYPE_CHECKING:
@@ -207,6 +207,36 @@ def test_load_says_in_one_line_what_is_wrong(tmp_path: Path, text: str, mode: in
     with pytest.raises(PolicyFileError) as caught:
         load("/p.yaml", owner=os.geteuid(), anchor=str(tmp_path))
     assert str(caught.value) == said
+
+
+PROFILE = '{"defaultAction": "SCMP_ACT_ALLOW"}'
+
+
+def test_a_seccomp_profile_is_the_text_of_a_trusted_file(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "p.json").write_text(PROFILE)
+    (tmp_path / "p.json").chmod(0o644)
+    assert read_profile("/p.json", owner=os.geteuid(), anchor=str(tmp_path)) == PROFILE
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "why"),
+    [
+        (PROFILE, 0o666, "/p.json: others than root can write it (mode 0666)"),
+        ("[]", 0o644, "/p.json: it is not a JSON object"),
+        ("{", 0o644, "/p.json: it is not JSON"),
+        ("[" * 100_000, 0o644, "/p.json: it is not JSON"),
+        ("\udcff", 0o644, "/p.json: it is not JSON"),
+    ],
+)
+def test_a_seccomp_profile_that_cannot_be_used_is_said(tmp_path: Path, text: str, mode: int, why: str) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "p.json").write_bytes(text.encode(errors="surrogateescape"))
+    (tmp_path / "p.json").chmod(mode)
+    for path, said in (("/p.json", why), ("/none.json", "/none.json: there is no such file")):
+        with pytest.raises(PolicyFileError) as caught:
+            read_profile(path, owner=os.geteuid(), anchor=str(tmp_path))
+        assert str(caught.value) == f"the seccomp profile {said}; tell your administrator"
 
 
 def test_load_without_a_file_imports_neither_yaml_nor_msgspec() -> None:

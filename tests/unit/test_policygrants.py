@@ -141,6 +141,14 @@ def test_what_no_key_gives_is_not_given() -> None:
         (RULE + 'env: {remove: [""]}', "rules[0].env.remove[0]: this is no name of a variable"),
         (RULE + 'env: {set: {A: "a\\nb"}}', "rules[0].env.set.A: a value is printable"),
         (RULE + f"env: {{set: {{A: {'x' * 4097}}}}}", "a value is printable and has at most 4096 bytes"),
+        (
+            RULE + "env: {set: {" + ", ".join(f"A{number}: x" for number in range(65)) + "}}",
+            "line 6, rules[0].env.set: at most 64 variables can stand here",
+        ),
+        (
+            RULE + "env: {remove: [" + ", ".join(f"A{number}" for number in range(65)) + "]}",
+            "line 6, rules[0].env.remove: at most 64 variables can stand here",
+        ),
         (RULE + "env: {unset: [A]}", "rules[0].env.unset: there is no such key"),
         (RULE + "seccomp: unconfined", 'rules[0].seccomp: there is no such profile: "unconfined"; write "default" or'),
         (RULE + "seccomp: /a//b", "rules[0].seccomp: this is no plain absolute path"),

@@ -161,6 +161,7 @@ def plugstack_conf(cluster: Cluster) -> str:
             "token": str(cluster.layout.state / "socker/token"),
             "docker": str(cluster.layout.docker_socket),
             "policy": str(cluster.layout.etc / "policy.yaml"),
+            "slurm_conf": str(cluster.layout.slurm_conf),
         }
         for word in cluster.options.socker_args:
             key, _, value = word.partition("=")
