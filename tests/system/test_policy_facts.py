@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from .cluster import IMAGE, Cluster
-from .faults import assert_step_refused, said, wait_for_no_jobs
+from .faults import assert_soon, assert_step_refused, said, wait_for_no_jobs
 
 RULES = """\
 version: 1
@@ -120,3 +123,26 @@ def test_jobs_that_slurm_hides_are_denied_with_that_reason(cluster: Cluster) -> 
             assert_step_refused(cluster.srun("true"), DENIED.format(IMAGE, ' by rule "p"', f"{reason} engine"))
     finally:
         configure(before)
+
+
+def test_a_controller_that_does_not_answer_denies_in_time(cluster: Cluster) -> None:
+    path = cluster.base / "etc/silent.conf"
+    with (
+        socket.socket() as listener,
+        cluster.policy("version: 1\nrules:\n  - {name: p, effect: allow, qos: [normal]}\n"),
+    ):
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(16)
+        text = (cluster.base / "etc/slurm.conf").read_text()
+        port = f"SlurmctldPort={listener.getsockname()[1]}"
+        path.write_text(re.sub("^SlurmctldPort=.*$", port, text, flags=re.MULTILINE))
+        real = f"slurm_conf={cluster.base}/etc/slurm.conf"
+        try:
+            with cluster.plugstack(lambda line: line.replace(real, f"slurm_conf={path} deadline=6")):
+                began = time.monotonic()
+                done = cluster.srun("true")
+                assert_soon(began, 8)
+        finally:
+            path.unlink()
+    reason = "Slurm does not say what the rule must know of the job: squeue does not answer in time"
+    assert_step_refused(done, DENIED.format(IMAGE, ' by rule "p"', reason))
