@@ -127,6 +127,7 @@ class Opening:
         self._outside = outside
         self._began = outside.clock.monotonic()
         self._looks: Lookups | None = None
+        self._name = ""
 
     def answer(self) -> Opened | Plain | Refusal:
         """Open the container, or say that none is needed, or why there is none. Failures become refusals."""
@@ -189,8 +190,8 @@ class Opening:
 
     def _user(self) -> User:
         request = self._request
-        name, home = self._outside.accounts.lookup(request.uid)
-        return User(uid=request.uid, gid=request.gid, groups=frozenset(request.groups), name=name, home=home)
+        self._name, home = self._outside.accounts.lookup(request.uid)
+        return User(uid=request.uid, gid=request.gid, groups=frozenset(request.groups), name=self._name, home=home)
 
     def _group_ids(self, names: Iterable[str]) -> dict[str, int]:
         return dict(self._outside.accounts.group_ids(names)) if names else {}
@@ -248,7 +249,6 @@ class Opening:
         denied = isinstance(decision, Deny)
         self._record(
             {
-                "user": case.user.name,
                 "digest": "" if case.image is None else case.image.id,
                 "rule": decision.rule,
                 "verdict": "deny" if denied else "allow",
@@ -264,8 +264,10 @@ class Opening:
             "job": request.job,
             "step": step_name(request.step),
             "uid": request.uid,
+            "user": self._name,
             "account": "" if self._looks is None else self._looks.known_account(),
             "reference": request.reference,
+            "digest": "",
             "ms": round((clock.monotonic() - self._began) * 1000, 1),
         }
         self._outside.audit.record("open", facts | fields)

@@ -165,7 +165,8 @@ def test_a_step_without_a_container_is_plain_where_no_rule_requires_one() -> Non
         world = ruled(*rules)
         assert world.open(reference="") == Plain()
         assert world.engine.resolved == []
-        assert world.audit.events[0][1]["verdict"] == "plain"
+        fields = world.audit.events[0][1]
+        assert (fields["verdict"], fields["user"], fields["reference"], fields["digest"]) == ("plain", "alice", "", "")
 
 
 def test_a_step_without_a_container_gets_the_required_image() -> None:
