@@ -71,7 +71,8 @@ static int complete_request(struct opening *opening, struct socker_error *err)
 
 	if (copy_word(request->docker, sizeof(request->docker), config->docker, "docker=", err) < 0 ||
 	    copy_word(request->policy, sizeof(request->policy), config->policy, "policy=", err) < 0 ||
-	    copy_word(request->slurm_conf, sizeof(request->slurm_conf), config->slurm_conf, "slurm_conf=", err) < 0 ||
+	    (config->slurm_conf[0] &&
+	     copy_word(request->slurm_conf, sizeof(request->slurm_conf), config->slurm_conf, "slurm_conf=", err) < 0) ||
 	    find_hold(config, request, err) < 0 || token_read(config->token, request->token, err) < 0)
 		return -1;
 	if (getrandom(&request->nonce, sizeof(request->nonce), 0) != (ssize_t)sizeof(request->nonce))

@@ -68,6 +68,7 @@ int steprequest_read(spank_t sp, bool wanted, struct socker_request *request, st
 		     struct socker_error *err)
 {
 	const char *node = getenv("SLURMD_NODENAME"); /* slurmstepd sets it for itself, before any hook */
+	const char *conf = getenv("SLURM_CONF");      /* slurmd's, where its file is not at the default place */
 	uid_t uid = 0;
 	gid_t gid = 0;
 
@@ -80,6 +81,7 @@ int steprequest_read(spank_t sp, bool wanted, struct socker_request *request, st
 	request->uid = uid;
 	request->gid = gid;
 	snprintf(request->node, sizeof(request->node), "%s", node ? node : "");
+	snprintf(request->slurm_conf, sizeof(request->slurm_conf), "%s", conf ? conf : "");
 	/* a directory that was removed, or whose path is too long, is none: the image's is used */
 	if (!getcwd(request->cwd, sizeof(request->cwd)) || request->cwd[0] != '/')
 		request->cwd[0] = '\0';

@@ -62,7 +62,8 @@ int token_read(const char *path, char token[SOCKER_TOKEN_SIZE], struct socker_er
 	memset(token, 0, SOCKER_TOKEN_SIZE);
 	if (!copy || !last)
 		return socker_fail(err, "out of memory");
-	if (mkdir(dirname(copy), 0700) < 0 && errno != EEXIST)
+	/* the catalogue of images is in the default's directory, too, and dockerroot reads it; the token is 0600 */
+	if (mkdir(dirname(copy), 0755) < 0 && errno != EEXIST)
 		return socker_fail(err, "%s: %m", copy);
 	dir = trust_open_dir(copy, err);
 	if (dir < 0)

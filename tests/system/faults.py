@@ -211,8 +211,9 @@ def alive(pid: int) -> bool:
 def job_of(cluster: Cluster, name: str, *, seconds: float = 10.0) -> int:
     """The id of the job with this name, when it has begun."""
     wanted = ("squeue", "--noheader", f"--name={name}", "--states=RUNNING", "--format=%A")
-    until(lambda: cluster.run(*wanted, user="").stdout, seconds=seconds, what=f"a job {name}")
-    return int(cluster.run(*wanted, user="").stdout.split()[0])
+    found: list[str] = []
+    until(lambda: found.extend(cluster.run(*wanted, user="").stdout.split()) or found, seconds=seconds, what=name)
+    return int(found[0])
 
 
 def in_use(cluster: Cluster) -> bool:

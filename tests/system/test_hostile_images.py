@@ -103,9 +103,9 @@ def test_configuration_of_the_image_is_not_carried_out(cluster: Cluster) -> None
     assert any(option.startswith("no-new-privileges") for option in host["SecurityOpt"])
     assert not any("unconfined" in option for option in host["SecurityOpt"])
     assert {mount["Type"] for mount in container["Mounts"]} <= {"bind", "tmpfs"}
-    assert [mount["Source"] for mount in container["Mounts"] if mount["Type"] == "bind"] == [
-        str(cluster.prefix / "lib/socker/hold")
-    ]
+    assert {mount["Source"] for mount in container["Mounts"] if mount["Type"] == "bind"} == {
+        str(cluster.prefix / "lib/socker" / program) for program in ("hold", "entry")
+    }
     assert "A /tmp/by-task" in changed
     assert not any("ran" in line.rpartition("/")[2] for line in changed), changed
     assert volumes(cluster) == before

@@ -55,7 +55,7 @@ def test_nothing_else_of_the_host_is_mounted(cluster: Cluster, scratch: Path) ->
     points = mount_points(cluster, cwd=str(scratch / "submit"))
     kernels = {"/", "/proc", "/dev", "/sys"}
     dockers = {"/etc/resolv.conf", "/etc/hostname", "/etc/hosts"}
-    ours = {"/.socker/hold", "/home/alice", f"{scratch}/submit"}
+    ours = {"/.socker/hold", "/.socker/entry", "/etc/passwd", "/etc/group", "/home/alice", f"{scratch}/submit"}
     rest = {point for point in points if point not in kernels | dockers | ours}
     assert ours <= points.keys()
     assert {point for point in rest if not point.startswith(("/proc/", "/dev/", "/sys/"))} == set()
