@@ -18,6 +18,13 @@ const char *fake_env_value(const char *name);
 int fake_message_count(void);
 const char *fake_message(int index);
 int fake_message_is_error(int index);
+int fake_option_count(void);
+const char *fake_option_name(int index);
+const char *fake_option_usage(int index);
+const char *fake_option_argument(int index);
+
+/* Calls the option's callback as Slurm does when it is given, with a value or without (NULL). Its result; -1: none. */
+int fake_option_give(const char *name, const char *value);
 
 /* Starts a process that is held as Docker would hold it, but for the flaws (HOLD_*). Returns its pid. */
 int hold_start(const char *root, const char *program, uint32_t uid, uint32_t gid, unsigned int flaws,

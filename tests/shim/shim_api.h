@@ -6,6 +6,7 @@ static const int ESPANK_SUCCESS;
 static const int ESPANK_ERROR;
 static const int ESPANK_BAD_ARG;
 static const int ESPANK_NOT_REMOTE;
+static const int ESPANK_NOSPACE;
 static const int S_CTX_ERROR;
 static const int S_CTX_LOCAL;
 static const int S_CTX_REMOTE;
@@ -26,6 +27,8 @@ static const int RECORD_PLACES_MAX;
 static const int RECORD_CGROUPS_MAX;
 static const int RECORD_FILTERS_MAX;
 static const int RECORD_TEXT_SIZE;
+static const int RECORD_KEYS_MAX;
+static const int INSIDE_COPY_MAX;
 static const int OUTCOME_MAGIC;
 static const int OPENER_REQUEST;
 static const int OPENER_OUTCOME;
@@ -39,6 +42,9 @@ static const int HOLD_INHERITABLE;
 static const int HOLD_USER_NAMESPACE;
 static const int HOLD_PID_NAMESPACE;
 static const int HOLD_PLAIN_DEV;
+static const int HOLD_OWN_NET;
+static const int HOLD_OWN_IPC;
+static const int HOLD_OWN_UTS;
 static const int HOLD_FIRST_ERRNO;
 static const int HOLD_LAST_ERRNO;
 
@@ -54,6 +60,7 @@ struct socker_config {
 	const char *user;
 	const char *hold_user;
 	const char *slurm_conf;
+	const char *option_prefix;
 	unsigned int deadline;
 	...;
 };
@@ -104,6 +111,8 @@ struct socker_record {
 	uint32_t env_count;
 	uint32_t env[...];
 	uint32_t workdir;
+	uint32_t entry_count;
+	uint32_t entry[...];
 	uint32_t filter_count;
 	struct record_filter filters[...];
 	struct sock_filter instructions[...];
@@ -115,12 +124,21 @@ struct socker_record {
 struct container {
 	int pidfd;
 	int mnt;
+	int spaces[...];
+	...;
+};
+
+struct task_options {
+	char workdir[...];
+	char env[...];
+	_Bool entrypoint;
 	...;
 };
 
 struct join {
 	const struct socker_record *record;
 	const struct socker_request *request;
+	const struct task_options *options;
 	struct container *container;
 	int kept;
 	int apparmor;
@@ -161,6 +179,7 @@ int config_parse(struct socker_config *config, int count, char *const words[], s
 
 void request_init(struct socker_request *request);
 void request_key(const struct socker_request *request, char *key);
+_Bool request_shares(const struct socker_request *one, const struct socker_request *other);
 _Bool request_fits(const struct socker_request *one, const struct socker_request *other);
 int request_check(const struct socker_request *request, struct socker_error *err);
 _Bool path_below(const char *path, const char *base);
@@ -171,6 +190,7 @@ int trust_open_dir_at(int dir, const char *name, int make, struct socker_error *
 
 int record_open_dir(const char *state, const char *node, uint32_t job, int make, struct socker_error *err);
 int record_lock(int dir, const char *key, unsigned int seconds, int cancel, struct socker_error *err);
+int record_count_keys(int dir);
 const struct socker_record *record_map(int dir, const char *key);
 void record_unmap(const struct socker_record *record);
 int record_write(int dir, const char *key, const struct socker_record *record, struct socker_error *err);
@@ -182,6 +202,7 @@ int token_read(const char *path, char *token, struct socker_error *err);
 int plan_check(const struct socker_plan *plan, const struct socker_request *request, struct socker_error *err);
 
 _Bool place_is_systems(const char *path);
+_Bool place_is_refused(const char *target, _Bool device);
 _Bool place_covers(const struct socker_record *record, const struct socker_request *request);
 _Bool place_misses_cwd(const struct socker_record *record, const struct socker_request *request);
 _Bool place_misses_script(const struct socker_record *record, const struct socker_request *request);
@@ -195,7 +216,9 @@ void container_release(struct container *container);
 int container_identify(struct record_hold *hold, int pid, const char *hold_path, uint32_t uid, uint32_t gid,
 		       struct socker_error *err);
 void container_protect(const struct record_hold *hold);
-int container_attach(struct container *container, const struct record_hold *hold, struct socker_error *err);
+int container_attach(struct container *container, const struct record_hold *hold, uint32_t flags,
+		     struct socker_error *err);
+int container_lives(const struct container *container, struct socker_error *err);
 void container_kill(const struct record_hold *hold);
 
 int confine_keep(struct socker_error *err);
@@ -212,6 +235,13 @@ int seccomp_install(const struct socker_record *record, struct socker_error *err
 
 int inside_harden(int mnt, int pts, const char *proc_options, struct socker_error *err);
 int inside_attach(int mnt, int tree, const char *target, int file);
+int inside_protect(int mnt, struct socker_error *err);
+int inside_copy(int mnt, const char *path, int to);
+
+int source_open(const struct socker_request *request, const char *source, uint32_t flags, int *file);
+
+int accounts_attach(const struct container *container, int dir, const char *key, const char *passwd, const char *group,
+		    struct socker_error *err);
 
 void mounts_release(struct mounts *mounts);
 int mounts_add(struct mounts *mounts, const struct socker_request *request, const char *source, const char *target,
@@ -233,7 +263,12 @@ int join_prepare(struct join *join, struct socker_error *err);
 int join_container(struct join *join, struct socker_error *err);
 
 _Bool steprequest_wanted(spank_t sp);
-int steprequest_read(spank_t sp, struct socker_request *request, struct socker_error *err);
+int steprequest_read(spank_t sp, struct socker_request *request, struct task_options *tasks, struct socker_error *err);
+
+void options_register(spank_t sp, const struct socker_config *config);
+void options_forget(void);
+int options_export(void);
+int options_read(spank_t sp, struct socker_request *request, struct task_options *tasks, struct socker_error *err);
 
 int slurm_spank_init(spank_t sp, int count, char *words[]);
 int slurm_spank_init_post_opt(spank_t sp, int count, char *words[]);

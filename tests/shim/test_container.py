@@ -121,16 +121,16 @@ def test_identify_reads_the_status_not_the_name(start: Callable[..., Container],
     assert refusal(container.pid, uid=1, program=forged) == f"hold process: not uid 1 and gid {HOLD_GID}"
 
 
-def attach(hold: Any) -> Any:
+def attach(hold: Any, flags: int = 0) -> Any:
     container = ffi.new("struct container *")
-    done(lib.container_attach, container, hold)
+    done(lib.container_attach, container, hold, flags)
     return container
 
 
-def not_attached(hold: Any) -> str:
-    container = ffi.new("struct container *", {"pidfd": 0, "mnt": 0})
-    reason = refused(lib.container_attach, container, hold)
-    assert (container.pidfd, container.mnt) == (-1, -1)
+def not_attached(hold: Any, flags: int = 0) -> str:
+    container = ffi.new("struct container *")
+    reason = refused(lib.container_attach, container, hold, flags)
+    assert (container.pidfd, container.mnt, *container.spaces) == (-1,) * 5
     return reason
 
 

@@ -19,20 +19,22 @@ APPARMOR = Path("/proc/self/attr/apparmor/exec")
 
 
 def as_task(container: Container, then: Callable[[], Any], *, handle: Any = None, record: Any = None, kept: int = -1,
-            **fields: Any) -> Any:  # fmt: skip
+            workdir: bytes = b"", **fields: Any) -> Any:  # fmt: skip
     """Joins as a task of slurmstepd does, and returns what `then` finds inside; a refusal's text where it is refused."""
     record = record or container.record()
 
     def task() -> Any:
         request = new_request(**fields)
-        opened = handle or container.attach()
+        opened = handle or container.attach(record.flags)
         join = ffi.new("struct join *", {"record": record, "request": request, "container": opened, "kept": kept})
+        join.options = tasks = ffi.new("struct task_options *", {"workdir": workdir})
         done(lib.join_prepare, join)
         become_user()
         err = ffi.new("struct socker_error *")
         if lib.join_container(join, err) < 0:
             return bytes(ffi.string(err.text)).decode()
-        assert (opened.pidfd, opened.mnt) == (-1, -1)
+        assert (opened.pidfd, opened.mnt, *opened.spaces) == (-1,) * 5
+        assert ffi.string(tasks.workdir) == workdir
         return then()
 
     return in_child(task)
@@ -123,8 +125,13 @@ def test_joined_task_inherits_no_descriptor_but_its_own_and_pmis(container: Cont
     os.close(file)
 
 
+def of_namespace(mnt: int) -> Any:
+    """What passes for an open container."""
+    return ffi.new("struct container *", {"pidfd": -1, "mnt": mnt, "spaces": [-1] * 3})
+
+
 def test_task_whose_container_is_the_host_is_refused(container: Container) -> None:
-    handle = ffi.new("struct container *", {"pidfd": -1, "mnt": os.open("/proc/self/ns/mnt", os.O_RDONLY)})
+    handle = of_namespace(os.open("/proc/self/ns/mnt", os.O_RDONLY))
     reason = as_task(container, os.getcwd, handle=handle)
     assert reason == "the container was entered but its root is the host's"
     lib.container_release(handle)
@@ -133,7 +140,7 @@ def test_task_whose_container_is_the_host_is_refused(container: Container) -> No
 @pytest.mark.parametrize(("mnt", "why"), [(-1, "Bad file descriptor"), (0, "Invalid argument")])
 def test_task_whose_container_cannot_be_entered_is_refused(container: Container, mnt: int, why: str) -> None:
     null = os.open("/dev/null", os.O_RDONLY)
-    handle = ffi.new("struct container *", {"pidfd": -1, "mnt": null if mnt == 0 else -1})
+    handle = of_namespace(null if mnt == 0 else -1)
     assert as_task(container, os.getcwd, handle=handle) == f"the container cannot be entered: {why}"
     os.close(null)
 

@@ -130,7 +130,7 @@ def test_add_of_what_is_neither_file_nor_directory_is_denied(home: Path, kind: s
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
     os.chown(path, USER, GROUP)
-    assert Listed(path).error == errno.ENOTDIR
+    assert Listed(path).error == errno.ENOTBLK
 
 
 @pytest.mark.parametrize(
