@@ -11,7 +11,15 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { ITEMS = 64, VARIABLES = 64, MESSAGES = 64, OPTIONS = 32, WORDS = 8, GROUPS = 2 * SOCKER_GROUPS_MAX, MAGIC = 0x5350414e };
+enum {
+	ITEMS = 64,
+	VARIABLES = 64,
+	MESSAGES = 64,
+	OPTIONS = 32,
+	WORDS = 8,
+	GROUPS = 2 * SOCKER_GROUPS_MAX,
+	MAGIC = 0x5350414e
+};
 
 struct spank_handle {
 	int magic;

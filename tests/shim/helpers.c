@@ -182,8 +182,8 @@ static void hold_child(const char *root, const char *program, uint32_t uid, uint
 	/* its name becomes that of the process */
 	snprintf(inside, sizeof(inside), "/.socker/%s", strrchr(program, '/') + 1);
 	/* whatever happens to the tests, nothing of theirs stays */
-	if (unshare(own) == 0 && (of_host || make_root(root, program, inside, !(flaws & HOLD_PLAIN_DEV))) && become(uid, gid, flaws) &&
-	    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0)
+	if (unshare(own) == 0 && (of_host || make_root(root, program, inside, !(flaws & HOLD_PLAIN_DEV))) &&
+	    become(uid, gid, flaws) && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0)
 		execve(of_host ? program : inside, argv, envp);
 	if (write(report, &errno, sizeof(errno)) < 0)
 		_exit(126);
