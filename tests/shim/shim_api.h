@@ -23,6 +23,7 @@ static const int S_JOB_SUPPLEMENTARY_GIDS;
 static const int RECORD_MAGIC;
 static const int RECORD_INTENT;
 static const int RECORD_OPEN;
+static const int RECORD_PLAIN;
 static const int RECORD_PLACES_MAX;
 static const int RECORD_CGROUPS_MAX;
 static const int RECORD_FILTERS_MAX;
@@ -113,6 +114,8 @@ struct socker_record {
 	uint32_t workdir;
 	uint32_t entry_count;
 	uint32_t entry[...];
+	uint32_t unset_count;
+	uint32_t unset[...];
 	uint32_t filter_count;
 	struct record_filter filters[...];
 	struct sock_filter instructions[...];
@@ -175,6 +178,7 @@ int socker_fail(struct socker_error *err, const char *format, ...);
 int socker_fail_in(struct socker_error *err, const char *format, ...);
 void socker_printable(char *out, size_t size, const char *text);
 
+_Bool config_asks(int count, char *const words[]);
 int config_parse(struct socker_config *config, int count, char *const words[], struct socker_error *err);
 
 void request_init(struct socker_request *request);
@@ -234,18 +238,18 @@ int64_t condense_run(const struct sock_filter *filter, uint32_t count, const uin
 int seccomp_install(const struct socker_record *record, struct socker_error *err);
 
 int inside_harden(int mnt, int pts, const char *proc_options, struct socker_error *err);
-int inside_attach(int mnt, int tree, const char *target, int file);
+int inside_attach(int mnt, int tree, const char *target, _Bool file, _Bool over_lent);
 int inside_protect(int mnt, struct socker_error *err);
 int inside_copy(int mnt, const char *path, int to);
 
-int source_open(const struct socker_request *request, const char *source, uint32_t flags, int *file);
+int source_open(const struct socker_request *request, const char *source, uint32_t base, uint32_t flags, int *file);
 
 int accounts_attach(const struct container *container, int dir, const char *key, const char *passwd, const char *group,
 		    struct socker_error *err);
 
 void mounts_release(struct mounts *mounts);
-int mounts_add(struct mounts *mounts, const struct socker_request *request, const char *source, const char *target,
-	       uint32_t flags, struct socker_error *err);
+int mounts_add(struct mounts *mounts, const struct socker_request *request, const char *source, uint32_t base,
+	       const char *target, uint32_t flags, struct socker_error *err);
 int mounts_harden(const struct container *container, int hold_pid, struct socker_error *err);
 int mounts_attach(struct mounts *mounts, const struct container *container, struct socker_record *record, _Bool planned,
 		  struct socker_error *err);
@@ -263,7 +267,8 @@ int join_prepare(struct join *join, struct socker_error *err);
 int join_container(struct join *join, struct socker_error *err);
 
 _Bool steprequest_wanted(spank_t sp);
-int steprequest_read(spank_t sp, struct socker_request *request, struct task_options *tasks, struct socker_error *err);
+int steprequest_read(spank_t sp, _Bool wanted, struct socker_request *request, struct task_options *tasks,
+		     struct socker_error *err);
 
 void options_register(spank_t sp, const struct socker_config *config);
 void options_forget(void);

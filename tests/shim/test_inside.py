@@ -36,11 +36,11 @@ def lent(trusted: Path) -> Path:
 def put(mnt: int) -> Callable[..., int]:
     """Attaches a path of the host at a target in the container; returns inside_attach's errno."""
 
-    def put_one(source: Path, target: str, *, file: bool = False) -> int:
+    def put_one(source: Path, target: str, *, file: bool = False, over_lent: bool = False) -> int:
         tree = lib.shim_open_tree(os.fsencode(source))
         assert tree >= 0
         try:
-            return int(lib.inside_attach(mnt, tree, target.encode(), file))
+            return int(lib.inside_attach(mnt, tree, target.encode(), file, over_lent))
         finally:
             os.close(tree)
 
@@ -281,8 +281,8 @@ def test_attach_in_a_tmpfs_that_the_host_lent_is_refused(mnt: int, lent: Path) -
     def attach_below() -> tuple[int, list[str]]:
         assert lib.shim_private_mounts() == 0
         assert lib.shim_mount(b"tmpfs", os.fsencode(lent), b"tmpfs", 0) == 0
-        assert lib.inside_attach(mnt, lib.shim_open_tree(os.fsencode(lent)), b"/lent", 0) == 0
-        result = lib.inside_attach(mnt, lib.shim_open_tree(b"/etc"), b"/lent/made/by/root", 0)
+        assert lib.inside_attach(mnt, lib.shim_open_tree(os.fsencode(lent)), b"/lent", False, False) == 0
+        result = lib.inside_attach(mnt, lib.shim_open_tree(b"/etc"), b"/lent/made/by/root", False, False)
         return result, os.listdir(lent)
 
     assert in_child(attach_below) == [errno.EPERM, []]
@@ -304,9 +304,9 @@ def test_attach_on_a_tmpfs_of_the_container_itself_works(
 
 
 def test_attach_of_what_is_no_tree_is_refused(mnt: int) -> None:
-    assert lib.inside_attach(mnt, -1, b"/new", 0) == errno.EBADF
+    assert lib.inside_attach(mnt, -1, b"/new", False, False) == errno.EBADF
 
 
 def test_attach_in_what_is_no_mount_namespace_is_refused(pts: int) -> None:
     with Path("/dev/null").open() as null:
-        assert lib.inside_attach(null.fileno(), pts, b"/new", 0) == errno.EINVAL
+        assert lib.inside_attach(null.fileno(), pts, b"/new", False, False) == errno.EINVAL

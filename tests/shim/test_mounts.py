@@ -22,7 +22,7 @@ class Listed:
         def add() -> list[Any]:
             mounts = lib.shim_mounts_new()
             request = new_request(**fields)
-            done(lib.mounts_add, mounts, request, os.fsencode(source), target.encode(), flags)
+            done(lib.mounts_add, mounts, request, os.fsencode(source), base, target.encode(), flags)
             ids = [os.getuid(), os.geteuid(), os.getgid(), os.getegid(), lib.shim_fsuid(), os.getgroups()]
             answer = [
                 lib.shim_mount_error(mounts, 0),
@@ -146,8 +146,8 @@ def test_add_of_more_than_fit_is_refused() -> None:
         mounts = lib.shim_mounts_new()
         request = new_request()
         for _ in range(lib.SOCKER_MOUNTS_MAX):
-            done(lib.mounts_add, mounts, request, b"/absent", b"/target", 0)
-        reason = refused(lib.mounts_add, mounts, request, b"/absent", b"/target", 0)
+            done(lib.mounts_add, mounts, request, b"/absent", 0, b"/target", 0)
+        reason = refused(lib.mounts_add, mounts, request, b"/absent", 0, b"/target", 0)
         count = mounts.count
         lib.shim_mounts_free(mounts)
         return [reason, count]
@@ -162,7 +162,7 @@ def test_add_of_a_target_of_any_length_is_whole_or_refused(length: int, *, fits:
     err = ffi.new("struct socker_error *")
 
     def add() -> str:
-        lib.mounts_add(mounts, new_request(), b"/absent", target, 0, err)
+        lib.mounts_add(mounts, new_request(), b"/absent", 0, target, 0, err)
         return bytes(ffi.string(err.text)).decode()
 
     assert in_child(add) == ("" if fits else "the path of a mount is too long")
@@ -188,7 +188,7 @@ def attach(opened: Any, *wishes: tuple[Path, str, int], planned: bool = True) ->
         mounts = lib.shim_mounts_new()
         record = new_record()
         for source, target, flags in wishes:
-            done(lib.mounts_add, mounts, new_request(), os.fsencode(source), target.encode(), flags)
+            done(lib.mounts_add, mounts, new_request(), os.fsencode(source), base, target.encode(), flags)
         done(lib.mounts_attach, mounts, opened, record, planned)
         lib.shim_mounts_free(mounts)
         return [
@@ -242,7 +242,7 @@ def test_attach_with_a_full_record_is_refused(opened: Any) -> None:
         for fill in (False, True):
             mounts = lib.shim_mounts_new()
             record = new_record()
-            done(lib.mounts_add, mounts, new_request(), b"/absent", b"/x", 0)
+            done(lib.mounts_add, mounts, new_request(), b"/absent", 0, b"/x", 0)
             if fill:
                 while lib.record_add_text(record, b"t" * 60000) or lib.record_add_text(record, b"t"):
                     pass
@@ -260,7 +260,7 @@ def test_release_closes_the_trees(home: Path) -> None:
     def add_and_release() -> bool:
         before = os.listdir("/proc/self/fd")
         mounts = lib.shim_mounts_new()
-        done(lib.mounts_add, mounts, new_request(), os.fsencode(home), b"/x", 0)
+        done(lib.mounts_add, mounts, new_request(), os.fsencode(home), 0, b"/x", 0)
         assert os.listdir("/proc/self/fd") != before
         lib.mounts_release(mounts)
         count = int(mounts.count)

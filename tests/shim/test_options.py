@@ -643,10 +643,10 @@ def test_read_is_part_of_the_request_of_a_step(monkeypatch: pytest.MonkeyPatch) 
     lib.fake_env(LINES.encode(), b"root=ro\nworkdir=/w\nname=n")
     request, tasks = ffi.new("struct socker_request *"), ffi.new("struct task_options *")
     err = ffi.new("struct socker_error *")
-    assert lib.steprequest_read(lib.fake_handle(), request, tasks, err) == 0
+    assert lib.steprequest_read(lib.fake_handle(), True, request, tasks, err) == 0
     found = [ffi.string(value) for value in (request.options, request.shared, tasks.workdir)]
     assert found == [b"root=ro\n", b"n", b"/w"]
     lib.fake_env(LINES.encode(), b"nonsense")
-    assert lib.steprequest_read(lib.fake_handle(), request, tasks, err) == -1
+    assert lib.steprequest_read(lib.fake_handle(), True, request, tasks, err) == -1
     assert text(err) == 'SLURM_SOCKER_OPTIONS holds what is no option: "nonsense"'
     assert job_environment(LINES) == "nonsense"

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("node_name")
 def read() -> Any:
     request = ffi.new("struct socker_request *")
     err = ffi.new("struct socker_error *")
-    result = lib.steprequest_read(lib.fake_handle(), request, ffi.new("struct task_options *"), err)
+    result = lib.steprequest_read(lib.fake_handle(), True, request, ffi.new("struct task_options *"), err)
     assert (bytes(ffi.string(err.text)).decode(), result) == ("", 0)
     # a part of it does not keep the whole alive
     KEPT.append(request)
@@ -30,7 +30,7 @@ def read() -> Any:
 def refusal() -> str:
     err = ffi.new("struct socker_error *")
     request, tasks = ffi.new("struct socker_request *"), ffi.new("struct task_options *")
-    assert lib.steprequest_read(lib.fake_handle(), request, tasks, err) == -1
+    assert lib.steprequest_read(lib.fake_handle(), True, request, tasks, err) == -1
     return bytes(ffi.string(err.text)).decode()
 
 
