@@ -77,6 +77,25 @@ def test_config_with_an_unknown_word_is_refused(word: str) -> None:
     assert refusal("user=x", word) == f"plugstack line: unknown word '{word}'"
 
 
+@pytest.mark.parametrize("word", ["plain=ask", "plain=host"])
+def test_config_with_what_is_asked_of_plain_steps_is_as_without(word: str) -> None:
+    assert parse(word) == DEFAULTS
+
+
+@pytest.mark.parametrize("word", ["plain=", "plain=Ask", "plain", "plain=ask "])
+def test_config_with_something_else_of_plain_steps_is_refused(word: str) -> None:
+    assert refusal(word) == f"plugstack line: unknown word '{word}'"
+
+
+@pytest.mark.parametrize(
+    ("words", "asks"),
+    [((), False), (("plain=ask",), True), (("nonsense", "plain=ask"), True), (("plain=host", "user=plain=ask"), False)],
+)
+def test_config_asks_only_where_a_word_says_so(words: tuple[str, ...], *, asks: bool) -> None:
+    argv, _kept = strings(words)
+    assert lib.config_asks(len(words), argv) is asks
+
+
 @pytest.mark.parametrize(("value", "seconds"), [("1", 1), ("3600", 3600), ("007", 7)])
 def test_config_with_a_deadline_within_bounds_takes_it(value: str, seconds: int) -> None:
     assert parse(f"deadline={value}") == DEFAULTS | {"deadline": seconds}

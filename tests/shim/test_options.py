@@ -403,7 +403,7 @@ def test_forget_takes_all_that_is_sockers_and_nothing_else() -> None:
 def read_raw(lines: bytes | None) -> tuple[bytes, Any, Any]:
     """The reason of a refusal, empty where there is none; the request and the tasks' options."""
     request = ffi.new("struct socker_request *")
-    tasks = ffi.new("struct task_options *", {"workdir": b"/left", "env": b"LEFT", "entrypoint": True})
+    tasks = ffi.new("struct task_options *")
     err = ffi.new("struct socker_error *")
     assert lib.fake_env(LINES.encode(), ffi.NULL if lines is None else lines) == 0
     result = lib.options_read(lib.fake_handle(), request, tasks, err)
