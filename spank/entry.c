@@ -23,17 +23,17 @@ static char *take(const char *name)
 }
 
 /* The words of the entry point and, as the last, the command; returns how many, 0 where one is missing. */
-static int take_words(char *words[SOCKER_ENTRY_MAX + 1])
+static long take_words(char *words[SOCKER_ENTRY_MAX + 1])
 {
 	const char *text = take("SOCKER_ENTRY");
-	int count = text ? atoi(text) : 0;
+	long count = text ? strtol(text, NULL, 10) : 0;
 
 	if (count < 1 || count > SOCKER_ENTRY_MAX)
 		return 0;
-	for (int i = 0; i < count; i++) {
+	for (long i = 0; i < count; i++) {
 		char name[32];
 
-		snprintf(name, sizeof(name), "SOCKER_ENTRY_%d", i);
+		snprintf(name, sizeof(name), "SOCKER_ENTRY_%ld", i);
 		words[i] = take(name);
 		if (!words[i])
 			return 0;
@@ -45,7 +45,7 @@ static int take_words(char *words[SOCKER_ENTRY_MAX + 1])
 int main(int argc, char *argv[])
 {
 	char **words = calloc(SOCKER_ENTRY_MAX + (size_t)argc + 2, sizeof(*words));
-	int count = words ? take_words(words) : 0;
+	long count = words ? take_words(words) : 0;
 	int cause;
 
 	if (!count) {
