@@ -149,10 +149,11 @@ def new_record(state: int | None = None, request: Any = None) -> Any:
     return record
 
 
-def add_place(record: Any, path: str, *, error: int = 0, planned: bool = False) -> None:
+def add_place(record: Any, path: str, *, error: int = 0, planned: bool = False, other: bool = False) -> None:
     """Appends a place to the record."""
     place = record.places[record.place_count]
-    place.path, place.error, place.planned = lib.record_add_text(record, path.encode()), error, planned
+    place.path, place.error = lib.record_add_text(record, path.encode()), error
+    place.planned, place.other = planned, other
     assert place.path
     record.place_count += 1
 

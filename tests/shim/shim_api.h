@@ -86,6 +86,7 @@ struct record_place {
 	uint32_t path;
 	int32_t error;
 	uint32_t planned;
+	uint32_t other;
 	...;
 };
 

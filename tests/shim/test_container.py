@@ -142,6 +142,54 @@ def test_attach_to_what_was_identified_opens_its_mount_namespace(container: Cont
     lib.container_release(opened)
 
 
+SPACES = ("net", "ipc", "uts")
+OF_HOLD = {name: getattr(lib, f"HOLD_OWN_{name.upper()}") for name in SPACES}
+OF_PLAN = {name: getattr(lib, f"SOCKER_PLAN_{name.upper()}") for name in SPACES}
+
+
+@pytest.mark.parametrize("wanted", [(), ("net",), ("ipc",), ("uts",), ("net", "uts"), SPACES])
+def test_attach_opens_the_namespaces_that_the_plan_says(
+    start: Callable[..., Container], wanted: tuple[str, ...]
+) -> None:
+    container = start(flaws=sum(OF_HOLD.values()))
+    opened = attach(container.identify(), sum(OF_PLAN[name] for name in wanted))
+    for index, name in enumerate(SPACES):
+        fd = opened.spaces[index]
+        if name in wanted:
+            assert os.fstat(fd).st_ino == os.stat(f"/proc/{container.pid}/ns/{name}").st_ino
+            assert not os.get_inheritable(fd)
+        else:
+            assert fd == -1
+    lib.container_release(opened)
+    assert list(opened.spaces) == [-1] * 3
+
+
+@pytest.mark.parametrize("missing", SPACES)
+def test_attach_to_a_container_that_shares_a_namespace_with_the_host_is_refused(
+    start: Callable[..., Container], missing: str
+) -> None:
+    """Or a task that was promised its own would have the host's; what was opened until then is closed."""
+    hold = start(flaws=sum(flag for name, flag in OF_HOLD.items() if name != missing)).identify()
+    before = os.listdir("/proc/self/fd")
+    assert not_attached(hold, sum(OF_PLAN.values())) == GONE
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_attach_does_not_take_other_flags_for_namespaces(container: Container) -> None:
+    other = lib.SOCKER_PLAN_SUBMIT_DIR | lib.SOCKER_PLAN_READONLY | lib.SOCKER_PLAN_LEFT
+    opened = attach(container.identify(), other)
+    assert list(opened.spaces) == [-1] * 3
+    lib.container_release(opened)
+
+
+def test_lives_until_the_hold_process_ends(container: Container) -> None:
+    opened = attach(container.identify())
+    done(lib.container_lives, opened)
+    container.end()
+    assert refused(lib.container_lives, opened) == "the hold process has ended"
+    lib.container_release(opened)
+
+
 def test_release_closes_both_and_is_harmless_twice(container: Container) -> None:
     before = os.listdir("/proc/self/fd")
     opened = attach(container.identify())

@@ -100,6 +100,69 @@ def test_joined_task_without_any_directory_is_in_the_root(populated: Container, 
     assert as_task(populated, os.getcwd, record=record) == "/"
 
 
+@pytest.mark.parametrize(
+    ("workdir", "lands"), [(b"/home/u", "/home/u"), (b"/up", "/home/u"), (b"/home/u/", "/home/u"), (b"/", "/")]
+)
+def test_joined_task_is_in_the_directory_that_was_asked_for(populated: Container, workdir: bytes, lands: str) -> None:
+    assert as_task(populated, os.getcwd, record=work_record(populated), cwd=b"/home/u", workdir=workdir) == lands
+
+
+@pytest.mark.parametrize(
+    ("workdir", "why"),
+    [
+        (b"/absent", "No such file or directory"),
+        (b"/file", "Not a directory"),
+        (b"/private", "Permission denied"),
+        (b"/magic", "Too many levels of symbolic links"),
+        (b"/" + b"x" * 700, "File name too long"),
+    ],
+)
+def test_joined_task_without_the_directory_that_was_asked_for_is_refused(
+    populated: Container, workdir: bytes, why: str
+) -> None:
+    reason = as_task(populated, os.getcwd, record=work_record(populated), cwd=b"/home/u", workdir=workdir)
+    assert reason == f"the working directory {workdir.decode()[:600]} is none in the container: {why}"
+
+
+SPACES = ("net", "ipc", "uts")
+
+
+def namespaces(pid: int | str = "self") -> list[int]:
+    return [os.stat(f"/proc/{pid}/ns/{name}").st_ino for name in SPACES]
+
+
+@pytest.mark.parametrize("own", [(), ("net",), ("ipc",), ("uts",), SPACES])
+def test_joined_task_is_in_the_containers_own_namespaces_and_in_the_hosts(
+    start: Callable[..., Container], own: tuple[str, ...]
+) -> None:
+    container = start(flaws=sum(getattr(lib, f"HOLD_OWN_{name.upper()}") for name in SPACES))
+    record = container.record()
+    record.flags = sum(getattr(lib, f"SOCKER_PLAN_{name.upper()}") for name in own)
+    hosts, containers = namespaces(), namespaces(container.pid)
+    assert not set(hosts) & set(containers)
+    expected = [theirs if name in own else ours for name, ours, theirs in zip(SPACES, hosts, containers, strict=True)]
+    assert as_task(container, namespaces, record=record) == expected
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_task_whose_namespace_cannot_be_entered_is_refused(container: Container, index: int) -> None:
+    null = os.open("/dev/null", os.O_RDONLY)
+    handle = container.attach()
+    handle.spaces[index] = null
+    reason = f"the container's {SPACES[index]} namespace cannot be entered: Invalid argument"
+    assert as_task(container, os.getcwd, handle=handle) == reason
+    lib.container_release(handle)
+
+
+@pytest.mark.parametrize(("index", "of"), [(0, "uts"), (1, "net"), (2, "mnt")])
+def test_task_is_not_put_into_a_namespace_of_another_kind(container: Container, index: int, of: str) -> None:
+    handle = container.attach()
+    handle.spaces[index] = os.open(f"/proc/{container.pid}/ns/{of}", os.O_RDONLY)
+    reason = f"the container's {SPACES[index]} namespace cannot be entered: Invalid argument"
+    assert as_task(container, os.getcwd, handle=handle) == reason
+    lib.container_release(handle)
+
+
 def test_joined_task_inherits_no_descriptor_but_its_own_and_pmis(container: Container) -> None:
     directory = os.open("/", os.O_RDONLY)
     file = os.open("/etc/passwd", os.O_RDONLY)
