@@ -122,6 +122,11 @@ void fake_argv(int count, char *const words[])
 	}
 }
 
+const char *fake_argv_word(int index)
+{
+	return fake->argv[index];
+}
+
 static struct variable *find_variable(const char *name)
 {
 	for (int i = 0; i < VARIABLES; i++) {

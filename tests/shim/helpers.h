@@ -12,6 +12,7 @@ void fake_item_error(int item, int error);
 void fake_task(int local_id);
 void fake_groups(const uint32_t *groups, int count);
 void fake_argv(int count, char *const words[]);
+const char *fake_argv_word(int index);
 int fake_env(const char *name, const char *value);
 void fake_env_error(int error);
 const char *fake_env_value(const char *name);

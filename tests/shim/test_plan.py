@@ -46,6 +46,7 @@ class Draft:
         offset = int(self.plan.text_size)
         ffi.memmove(self.plan.text + offset, value + b"\0", len(value) + 1)
         self.plan.text_size += len(value) + 1
+        self.last = offset
         return offset
 
     def mount(self, source: bytes, target: bytes, flags: int = 0, base: int = 0) -> Draft:
