@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "accounts.h"
+#include "breaker.h"
 #include "cgroup.h"
 #include "closer.h"
 #include "condense.h"

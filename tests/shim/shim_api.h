@@ -30,6 +30,8 @@ static const int RECORD_FILTERS_MAX;
 static const int RECORD_TEXT_SIZE;
 static const int RECORD_KEYS_MAX;
 static const int INSIDE_COPY_MAX;
+static const int BREAKER_TIMES;
+static const int BREAKER_SECONDS;
 static const int OUTCOME_MAGIC;
 static const int OPENER_REQUEST;
 static const int OPENER_OUTCOME;
@@ -201,6 +203,9 @@ void record_unmap(const struct socker_record *record);
 int record_write(int dir, const char *key, const struct socker_record *record, struct socker_error *err);
 uint32_t record_add_text(struct socker_record *record, const char *text);
 const struct record_place *record_place_of(const struct socker_record *record, const char *path);
+
+int breaker_allows(const char *state, const char *node, struct socker_error *err);
+void breaker_note(const char *state, const char *node, _Bool silent);
 
 int token_read(const char *path, char *token, struct socker_error *err);
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .driver import ffi, in_child, job_environment, lib, messages, strings, text
+from .driver import Child, ffi, in_child, job_environment, lib, messages, strings, text
 
 LINES = "SLURM_SOCKER_OPTIONS"
 NAMES = [
@@ -31,7 +31,8 @@ NAMES = [
     "%s-device",
 ]
 VALUES = {"image", "mounts", "workdir", "env", "name", "save", "unshare", "device"}
-FORGOTTEN = "SLURM_SPANK__SLURM_SPANK_OPTION_socker_container_mounts"
+INHERITED = ("_SLURM_SPANK_OPTION_socker_", "SLURM_SPANK__SLURM_SPANK_OPTION_socker_")
+FORGOTTEN = f"{INHERITED[1]}container_mounts"
 
 
 def said(reason: str) -> list[str]:
@@ -49,7 +50,7 @@ class Client:
         self.context = "S_CTX_ALLOCATOR"
 
     def run(self, *options: tuple[str, str | None], **environment: str) -> list[Any]:
-        """The result of the hook after the options, SLURM_SOCKER_OPTIONS and SLURM_CONTAINER."""
+        """What it ends with or the hook's result, and then SLURM_SOCKER_OPTIONS and SLURM_CONTAINER."""
         lib.fake_context(getattr(lib, self.context))
 
         def client() -> list[Any]:
@@ -64,13 +65,15 @@ class Client:
                 assert lib.fake_option_give(name.encode(), given) == 0, name
             for name, value in environment.items():
                 lib.setenv(name.encode(), os.fsencode(value), 1)
+            # it ends the process where it refuses
             result = lib.slurm_spank_init_post_opt(lib.fake_handle(), 0, ffi.NULL)
             found = [lib.getenv(name) for name in (LINES.encode(), b"SLURM_CONTAINER", FORGOTTEN.encode())]
             assert found.pop() == ffi.NULL
             return [result, *(None if value == ffi.NULL else os.fsdecode(ffi.string(value)) for value in found)]
 
-        answer: list[Any] = in_child(client)
-        return answer
+        ending = Child(client).wait()
+        assert ending.status in (0, 1)
+        return ending.said if ending.status == 0 else [1, None, None]
 
     def lines(self, *options: tuple[str, str | None], **environment: str) -> list[str]:
         """The lines that are sent, for a command that has asked for a container."""
@@ -81,7 +84,7 @@ class Client:
     def refusal(self, *options: tuple[str, str | None], **environment: str) -> list[str]:
         """What a command that has asked for a container says when it fails."""
         result, lines, _container = self.run(*options, **{"SLURM_CONTAINER": "debian"} | environment)
-        assert (result, lines) == (-1, None)
+        assert (result, lines) == (1, None)
         return messages()
 
 
@@ -234,7 +237,7 @@ def test_client_without_a_container_ignores_defaults_even_bad_ones(client: Clien
     "option", [("container-mounts", "/a"), ("container-gpus", None), ("no-container-entrypoint", None)]
 )
 def test_client_with_options_and_no_container_is_refused(client: Client, option: tuple[str, str | None]) -> None:
-    assert client.run(option) == [-1, None, None]
+    assert client.run(option) == [1, None, None]
     reason = "--container-* options were given without --container; add --container=IMAGE"
     assert messages() == said(reason)
 
@@ -308,7 +311,7 @@ def test_client_with_a_default_image_and_options_has_both(client: Client) -> Non
 
 @pytest.mark.parametrize("image", ["", "a\nb"])
 def test_client_with_an_image_that_is_none_is_refused(client: Client, image: str) -> None:
-    assert client.run(("container-image", image)) == [-1, None, None]
+    assert client.run(("container-image", image)) == [1, None, None]
     why = "a control character cannot be part of it" if image else "empty; give a value, or leave the option out"
     assert messages() == said(f"--container-image: {why}")
 
@@ -385,11 +388,18 @@ def test_init_forgets_the_options_of_an_outer_job_in_clients_only(context: str) 
 
 
 def test_forget_takes_all_that_is_sockers_and_nothing_else() -> None:
-    ours = [f"SLURM_SPANK__SLURM_SPANK_OPTION_socker_{name}" for name in ("container_mounts", "a", "container_gpus")]
-    others = ["SLURM_SPANK__SLURM_SPANK_OPTION_socke", "SLURM_SPANK_X", "SLURM_SOCKER_OPTION", "A", "Z"]
+    ours = [f"{prefix}{name}" for prefix in INHERITED for name in ("container_mounts", "a", "container_gpus")]
+    others = [
+        "SLURM_SPANK__SLURM_SPANK_OPTION_socke",
+        "_SLURM_SPANK_OPTION_other_a",
+        "SLURM_SPANK_X",
+        "SLURM_SOCKER_OPTION",
+        "A",
+        "Z",
+    ]
 
     def forget() -> list[str]:
-        for name in (*others[:2], ours[0], ours[1], *others[2:], ours[2], LINES):
+        for name in (*others[:2], *ours[:2], *others[2:], *ours[2:], LINES):
             lib.setenv(name.encode(), b"x=y", 1)
         lib.options_forget()
         return [name for name in (*ours, *others, LINES) if lib.getenv(name.encode()) != ffi.NULL]
