@@ -219,7 +219,9 @@ static int open_fresh(struct opening *opening, struct socker_error *err)
 	errno = 0;
 	if (policychild_ask(opener_libdir, opening->config->user, "open", request, sizeof(*request), plan,
 			    sizeof(*plan), request->deadline_ms, OPENER_CANCEL, err) < 0) {
-		breaker_note(opening->config->state, request->node, errno == ETIMEDOUT);
+		/* a cancelled one was not waited for to the end */
+		if (errno != ECANCELED)
+			breaker_note(opening->config->state, request->node, errno == ETIMEDOUT);
 		return -1;
 	}
 	breaker_note(opening->config->state, request->node, plan->flags & SOCKER_PLAN_SILENT);
