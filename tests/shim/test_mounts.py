@@ -148,6 +148,18 @@ def test_add_of_a_kernel_file_system_is_denied(source: str) -> None:
     assert Listed(source).error == errno.EPERM
 
 
+@pytest.mark.parametrize("source", ["/", "/dev", "/dev/shm", "/proc/..", "/dev/shm/file", "/home/way"])
+def test_add_of_what_lies_among_the_kernels_file_systems_is_denied(home: Path, source: str) -> None:
+    """Whatever is mounted there, and by whatever way."""
+    (home / "way").symlink_to("/dev/shm")
+    shared = Path("/dev/shm/file")
+    shared.write_text("")
+    try:
+        assert Listed(source.replace("/home", str(home))).error == errno.EPERM
+    finally:
+        shared.unlink()
+
+
 @pytest.mark.parametrize("kind", ["fifo", "socket", "device"])
 def test_add_of_what_is_neither_file_nor_directory_is_denied(home: Path, kind: str) -> None:
     path = home / kind

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -388,6 +389,81 @@ def test_open_that_was_asked_for_is_not_answered_by_none(node: Node) -> None:
     node.answers(Draft(verdict=lib.SOCKER_PLAIN).plan)
     assert node.open() == "the policy engine refused without a reason"
     assert node.record() is None
+
+
+# A Docker that does not answer
+
+
+def silence(node: Node) -> int:
+    """How many openings in a row have waited in vain."""
+    path = node.job.parent / "silence"
+    return struct.unpack("=Ixxxxq", path.read_bytes())[0] if path.exists() else 0
+
+
+def silent() -> Any:
+    return Draft(verdict=0, message=b"Docker does not answer", flags=lib.SOCKER_PLAN_SILENT).plan
+
+
+def test_open_after_docker_was_silent_is_refused_at_once_until_it_answers(node: Node, docker: Container) -> None:
+    node.answers(silent())
+    for count in range(1, 4):
+        assert node.open() == "Docker does not answer"
+        assert silence(node) == count
+    node.answers(granted(docker).plan)
+    assert node.open().startswith("Docker on node node1 did not answer the last 3 times; it is asked again in ")
+    assert node.record() is None
+    (node.job.parent / "silence").write_bytes(struct.pack("=Ixxxxq", 3, 0))
+    assert node.open() == ""
+    assert silence(node) == 0
+
+
+def test_open_of_what_is_open_is_not_refused_for_dockers_silence(node: Node, docker: Container) -> None:
+    node.answers(granted(docker).plan)
+    assert node.open() == ""
+    now = int(time.clock_gettime(time.CLOCK_BOOTTIME))
+    (node.job.parent / "silence").write_bytes(struct.pack("=Ixxxxq", 9, now))
+    assert node.open(step=9) == ""
+
+
+def test_open_whose_policy_engine_hangs_counts_as_silence(node: Node) -> None:
+    os.mkfifo(node.answer)
+    node.more = ("deadline=1",)
+    assert "1 s" in node.open()
+    assert silence(node) == 1
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_open_that_fails_otherwise_ends_the_count(node: Node, before: int) -> None:
+    for _ in range(before):
+        node.answers(silent())
+        node.open()
+    assert silence(node) == before
+    node.answers(Draft(verdict=0, message=b"no rule allows it").plan)
+    assert node.open() == "no rule allows it"
+    assert silence(node) == 0
+
+
+def test_open_that_is_cancelled_does_not_end_the_count(node: Node) -> None:
+    node.answers(silent())
+    node.open()
+    node.answer.unlink()
+    os.mkfifo(node.answer)
+    cancelled, cancel = os.pipe()
+
+    def opener() -> str:
+        os.dup2(cancelled, lib.OPENER_CANCEL)
+        use_libdir()
+        os.setgroups([])
+        return refused(lib.opener_open, node.config(), new_request())
+
+    child = Child(opener)
+    # its intent is written before the policy engine is asked
+    assert eventually(lambda: node.record() is not None)
+    os.write(cancel, b"x")
+    assert child.wait().said == "cancelled"
+    assert silence(node) == 1
+    os.close(cancelled)
+    os.close(cancel)
 
 
 def test_open_of_more_containers_than_a_job_may_have_is_refused(node: Node, docker: Container) -> None:

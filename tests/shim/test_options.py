@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from .driver import Child, ffi, in_child, job_environment, lib, messages, strings, text
@@ -353,6 +353,7 @@ def test_client_with_values_of_any_length_sends_all_or_is_refused(client: Client
     assert client.refusal(("container-env", "e" * 100000)) == said(reason.format("env"))
 
 
+@settings(max_examples=30)
 @given(
     values=st.dictionaries(
         st.sampled_from(sorted(VALUES - {"image"})), st.binary(max_size=40).filter(lambda value: b"\0" not in value)
