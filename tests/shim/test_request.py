@@ -183,7 +183,9 @@ LINES = st.lists(st.sampled_from([b"a", b"b", b"ab", b"a=b"]), max_size=5)
 
 @given(opened=LINES, asked=LINES)
 def test_request_fits_a_named_container_as_sets_of_lines_do(opened: list[bytes], asked: list[bytes]) -> None:
-    one, other = (new_request(shared=b"n", options=b"".join(line + b"\n" for line in lines)) for lines in (opened, asked))
+    one, other = (
+        new_request(shared=b"n", options=b"".join(line + b"\n" for line in lines)) for lines in (opened, asked)
+    )
     assert lib.request_fits(one, other) is (set(asked) <= set(opened))
 
 

@@ -481,15 +481,26 @@ def test_step_that_creates_a_name_asks_the_opener_whatever_is_there(state: Path,
     assert run(*words(state, "grant"), tasks=2) == [EVERYTHING_IN_ORDER] * 2
 
 
-@pytest.mark.parametrize("fields", [{"reference": b"alpine"}, {"options": b"root=ro\n"}])
+@pytest.mark.parametrize(
+    ("fields", "lines"),
+    [({"reference": b"alpine"}, b"name=n"), ({"options": b"root=ro\n"}, b"name=n\nroot=rw"), ({}, b"gpus=yes\nname=n")],
+)
 def test_step_with_a_name_of_another_container_asks_the_opener(
-    state: Path, container: Container, fields: dict[str, bytes]
+    state: Path, container: Container, fields: dict[str, bytes], lines: bytes
 ) -> None:
     request = new_request(shared=b"n", **fields)
     put(state, container.record(request), request=request)
-    lib.fake_env(b"SLURM_SOCKER_OPTIONS", b"name=n")
-    assert run(*words(state, "refuse/another image")) == [1]
-    assert messages() == said("another image")
+    lib.fake_env(b"SLURM_SOCKER_OPTIONS", lines)
+    assert run(*words(state, "refuse/another one")) == [1]
+    assert messages() == said("another one")
+
+
+def test_step_with_a_name_need_not_repeat_its_options(state: Path, container: Container) -> None:
+    request = new_request(shared=b"n", options=b"gpus=yes\nroot=ro\n")
+    put(state, container.record(request), request=request)
+    for lines in (b"name=n", b"name=n\nroot=ro"):
+        lib.fake_env(b"SLURM_SOCKER_OPTIONS", lines)
+        assert run(*words(state, "fail")) == [EVERYTHING_IN_ORDER]
 
 
 # Where policy may require a container
