@@ -71,3 +71,41 @@ def test_client_with_an_export_file_alone_succeeds(client: Client) -> None:
 def test_client_check_is_for_sbatch_and_salloc_only(client: Client, context: str) -> None:
     assert client.check(["--export-file=x"], context=context) == 0
     assert messages() == []
+
+
+COMPONENTS = (
+    'error: socker: --container does not work together with ":", since Slurm would give every component the first '
+    "one's image; start each component with an srun of its own, or use --multi-prog"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "container"),
+    [
+        (["--container=debian", "a", ":", "b"], "debian"),
+        (["a", ":", "--container=debian", "b"], None),
+        (["a", ":", "--conta", "debian", "b"], None),
+        (["a", ":", "--container-image=debian", "b"], None),
+        (["a", ":", "b", ":", "c"], "by-default"),
+    ],
+)
+def test_client_with_a_container_and_components_fails(
+    client: Client, arguments: list[str], container: str | None
+) -> None:
+    assert client.check(arguments, context="S_CTX_LOCAL", container=container) == 1
+    assert messages() == [COMPONENTS]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "container"),
+    [
+        (["a", ":", "b"], None),
+        (["--contiguous", "a", ":", "b"], None),
+        (["--container=debian", "a", "::", "a:b", "b"], "debian"),
+    ],
+)
+def test_client_with_components_or_a_container_alone_succeeds(
+    client: Client, arguments: list[str], container: str | None
+) -> None:
+    assert client.check(arguments, context="S_CTX_LOCAL", container=container) == 0
+    assert messages() == []

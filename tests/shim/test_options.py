@@ -275,6 +275,20 @@ def test_client_refuses_by_the_name_of_the_prefix(
         assert client.refusal(*options, **environment) == said(reason)
 
 
+def test_slurmstepd_takes_no_option_from_slurm() -> None:
+    """It has them by the variable: what comes by both ways could differ."""
+
+    def stepd() -> bool:
+        assert lib.slurm_spank_init(lib.fake_handle(), 0, ffi.NULL) == 0
+        assert lib.fake_option_give(b"container-mounts", b"/a") == 0
+        lib.setenv(b"SLURM_CONTAINER", b"debian", 1)
+        lib.unsetenv(LINES.encode())
+        assert lib.options_export() == 0
+        return bool(lib.getenv(LINES.encode()) == ffi.NULL)
+
+    assert in_child(stepd)
+
+
 # --container-image
 
 
