@@ -167,19 +167,28 @@ static bool is_key(const char *name)
 	return strlen(name) == 16 && name[strspn(name, "0123456789abcdef")] == '\0';
 }
 
-static bool is_in_batch(const struct batch *batch, const char *key)
+/* The keys that have been looked at: each has several files. */
+struct keys {
+	uint32_t count;
+	char list[RECORD_KEYS_MAX][17];
+};
+
+static bool is_new(struct keys *keys, const char *key)
 {
-	for (uint32_t i = 0; i < batch->count; i++) {
-		if (strcmp(batch->list[i].key, key) == 0)
-			return true;
+	for (uint32_t i = 0; i < keys->count; i++) {
+		if (strcmp(keys->list[i], key) == 0)
+			return false;
 	}
-	return false;
+	if (keys->count < RECORD_KEYS_MAX)
+		strcpy(keys->list[keys->count++], key);
+	return true;
 }
 
 /* An opener that is still at work has lost its step by now and ends; its lock is free then. */
 static int collect_keys(struct batch *batch, int dir, struct socker_error *err)
 {
 	autoclosedir DIR *list = fdopendir(dup(dir));
+	struct keys keys = {0};
 	struct dirent *entry;
 	int result = 0;
 
@@ -192,7 +201,7 @@ static int collect_keys(struct batch *batch, int dir, struct socker_error *err)
 		char key[17];
 
 		snprintf(key, sizeof(key), "%.16s", entry->d_name);
-		if (entry->d_name[0] == '.' || !is_key(key) || is_in_batch(batch, key))
+		if (entry->d_name[0] == '.' || !is_key(key) || !is_new(&keys, key))
 			continue;
 		lock = record_lock(dir, key, 2, -1, &failed);
 		/* ENOENT: another has closed the job and removed this directory */

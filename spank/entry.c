@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "wire.h"
+
 /* Takes a variable out of the environment; the string stays. */
 static char *take(const char *name)
 {
@@ -20,27 +22,40 @@ static char *take(const char *name)
 	return value;
 }
 
-int main(int argc, char *argv[])
+/* The words of the entry point and, as the last, the command; returns how many, 0 where one is missing. */
+static long take_words(char *words[SOCKER_ENTRY_MAX + 1])
 {
-	char *count = take("SOCKER_ENTRY");
-	char *command = take("SOCKER_ENTRY_COMMAND");
-	int entries = count ? atoi(count) : 0;
-	char **words = entries > 0 ? calloc((size_t)entries + (size_t)argc + 2, sizeof(*words)) : NULL;
+	const char *text = take("SOCKER_ENTRY");
+	long count = text ? strtol(text, NULL, 10) : 0;
 
-	if (!words || !command) {
-		fprintf(stderr, "socker: %s is run by --container-entrypoint only\n", argv[0]);
-		return 1;
-	}
-	for (int i = 0; i < entries; i++) {
+	if (count < 1 || count > SOCKER_ENTRY_MAX)
+		return 0;
+	for (long i = 0; i < count; i++) {
 		char name[32];
 
-		snprintf(name, sizeof(name), "SOCKER_ENTRY_%d", i);
+		snprintf(name, sizeof(name), "SOCKER_ENTRY_%ld", i);
 		words[i] = take(name);
+		if (!words[i])
+			return 0;
 	}
-	words[entries] = command;
+	words[count] = take("SOCKER_ENTRY_COMMAND");
+	return words[count] ? count + 1 : 0;
+}
+
+int main(int argc, char *argv[])
+{
+	char **words = calloc(SOCKER_ENTRY_MAX + (size_t)argc + 2, sizeof(*words));
+	long count = words ? take_words(words) : 0;
+	int cause;
+
+	if (!count) {
+		fprintf(stderr, "socker: /.socker/entry is run by --container-entrypoint only\n");
+		return 1;
+	}
 	for (int i = 1; i < argc; i++)
-		words[entries + i] = argv[i];
+		words[count + i - 1] = argv[i];
 	execvp(words[0], words);
-	fprintf(stderr, "socker: the image's ENTRYPOINT %s cannot be executed: %s\n", words[0], strerror(errno));
-	return errno;
+	cause = errno;
+	fprintf(stderr, "socker: the image's ENTRYPOINT %s cannot be executed: %s\n", words[0], strerror(cause));
+	return cause;
 }

@@ -193,7 +193,7 @@ static int protect_here(void)
 	return root < 0 || mount_setattr_raw(root, "", AT_EMPTY_PATH, &read_only) < 0 ? errno : 0;
 }
 
-static int copy_here(const char *path, int to)
+static int copy_here(const struct host_devices *host, const char *path, int to)
 {
 	static char text[INSIDE_COPY_MAX];
 	struct open_how how = {
@@ -211,6 +211,9 @@ static int copy_here(const char *path, int to)
 	/* a device or a pipe is not even opened */
 	if (fstat(look, &status) < 0 || !S_ISREG(status.st_mode))
 		return EINVAL;
+	/* what the host lent is the user's to read, or not, but not root's for the user */
+	if (!is_containers_own(host, root, look))
+		return EPERM;
 	file = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
 	size = file < 0 ? -1 : read(file, text, sizeof(text));
 	return size < 0 || write(to, text, (size_t)size) != size ? errno : 0;
@@ -337,11 +340,14 @@ int inside_protect(int mnt, struct socker_error *err)
 
 int inside_copy(int mnt, const char *path, int to)
 {
+	struct host_devices host;
 	int status = 0;
 	pid_t child = fork();
 
-	if (child == 0)
-		_exit(setns(mnt, CLONE_NEWNS) < 0 ? errno : copy_here(path, to));
+	if (child == 0) {
+		read_host_devices(&host);
+		_exit(setns(mnt, CLONE_NEWNS) < 0 ? errno : copy_here(&host, path, to));
+	}
 	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
 		return ECHILD;
 	return WEXITSTATUS(status);

@@ -29,7 +29,8 @@ int inside_protect(int mnt, struct socker_error *err);
 
 /*
  * Copies a regular file of the container, at most INSIDE_COPY_MAX bytes of it, to a descriptor. Returns 0, also where
- * there is no such file, or an errno.
+ * there is no such file, or an errno: EINVAL where it is no regular file, EPERM where it is not in the container's own
+ * layer.
  */
 enum { INSIDE_COPY_MAX = 1 << 18 };
 int inside_copy(int mnt, const char *path, int to);

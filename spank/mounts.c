@@ -36,7 +36,8 @@ int mounts_add(struct mounts *mounts, const struct socker_request *request, cons
 	mounts->list[index].other = (flags & SOCKER_MOUNT_TMPFS) || strcmp(source, target) != 0;
 	mounts->count++;
 	if (asked && place_is_refused(target, flags & SOCKER_MOUNT_DEVICE))
-		return socker_fail(err, "nothing can be mounted at %s in a container; choose another target", target);
+		return socker_fail(err, "nothing can be mounted at %.600s in a container; choose another target",
+				   target);
 	if (!asked && place_is_systems(target)) {
 		mounts->list[index].error = EPERM;
 		return 0;
@@ -46,14 +47,17 @@ int mounts_add(struct mounts *mounts, const struct socker_request *request, cons
 		return 0;
 	mounts->list[index].error = errno;
 	if (errno == ENOSYS)
-		return socker_fail(err, "%s cannot be mounted on this node: Linux 5.12 or newer is needed", source);
+		return socker_fail(err, "%.600s cannot be mounted on this node: Linux 5.12 or newer is needed", source);
 	if (!asked)
 		return 0;
+	if (flags & SOCKER_MOUNT_TMPFS)
+		return socker_fail(err, "no tmpfs can be made for %.600s: %s", target, strerror(errno));
 	if (errno == EXDEV)
-		return socker_fail(err, "%s cannot be mounted: a link in it leads out of what policy allows", source);
+		return socker_fail(err, "%.600s cannot be mounted: a link in it leads out of what policy allows",
+				   source);
 	if (errno == ENOTBLK)
-		return socker_fail(err, "%s cannot be mounted: it is neither a file nor a directory", source);
-	return socker_fail(err, "%s cannot be mounted: %s", source, strerror(mounts->list[index].error));
+		return socker_fail(err, "%.600s cannot be mounted: it is neither a file nor a directory", source);
+	return socker_fail(err, "%.600s cannot be mounted: %s", source, strerror(mounts->list[index].error));
 }
 
 /* The place of the record that has this very path and failed; else a new one. NULL: there is no room. */
@@ -81,7 +85,7 @@ int mounts_attach(struct mounts *mounts, const struct container *container, stru
 				inside_attach(container->mnt, mounts->list[i].tree, path, mounts->list[i].file,
 					      mounts->list[i].flags & SOCKER_MOUNT_ASKED);
 		if (mounts->list[i].error && (mounts->list[i].flags & SOCKER_MOUNT_ASKED))
-			return socker_fail(err, "nothing can be mounted at %s in this container: %s", path,
+			return socker_fail(err, "nothing can be mounted at %.600s in this container: %s", path,
 					   strerror(mounts->list[i].error));
 		if (place == &record->places[record->place_count]) {
 			*place = (struct record_place){

@@ -95,9 +95,16 @@ static int record_intent(struct opening *opening, struct socker_error *err)
 	return record_write(opening->dir, opening->key, record, err);
 }
 
-static uint32_t keep_text(struct socker_record *record, const struct socker_plan *plan, uint32_t offset)
+/* Keeps the texts of a list; returns how many, which is less than count where the record is full. */
+static uint32_t keep_texts(struct socker_record *record, uint32_t *list, const struct socker_plan *plan,
+			   const uint32_t *offsets, uint32_t count)
 {
-	return record_add_text(record, plan->text + offset);
+	for (uint32_t i = 0; i < count; i++) {
+		list[i] = record_add_text(record, plan->text + offsets[i]);
+		if (!list[i])
+			return i;
+	}
+	return count;
 }
 
 static int take_plan(struct socker_record *record, const struct socker_plan *plan, struct socker_error *err)
@@ -105,20 +112,14 @@ static int take_plan(struct socker_record *record, const struct socker_plan *pla
 	memcpy(record->id, plan->id, sizeof(record->id));
 	memcpy(record->digest, plan->digest, sizeof(record->digest));
 	record->flags = plan->flags;
-	record->workdir = keep_text(record, plan, plan->workdir);
-	for (uint32_t i = 0; i < plan->entry_count; i++)
-		record->entry[i] = keep_text(record, plan, plan->entry[i]);
-	record->entry_count = plan->entry_count;
-	for (uint32_t i = 0; i < plan->unset_count; i++)
-		record->unset[i] = keep_text(record, plan, plan->unset[i]);
-	record->unset_count = plan->unset_count;
-	for (uint32_t i = 0; i < plan->env_count; i++) {
-		record->env[i] = keep_text(record, plan, plan->env[i]);
-		if (!record->env[i])
-			return socker_fail(err, "the image's environment is too large");
-	}
-	record->env_count = plan->env_count;
-	return record->workdir ? 0 : socker_fail(err, "the record is full");
+	record->workdir = record_add_text(record, plan->text + plan->workdir);
+	record->entry_count = keep_texts(record, record->entry, plan, plan->entry, plan->entry_count);
+	record->unset_count = keep_texts(record, record->unset, plan, plan->unset, plan->unset_count);
+	record->env_count = keep_texts(record, record->env, plan, plan->env, plan->env_count);
+	if (!record->workdir || record->entry_count < plan->entry_count || record->unset_count < plan->unset_count ||
+	    record->env_count < plan->env_count)
+		return socker_fail(err, "the image's environment is too large");
+	return 0;
 }
 
 /* The profile that AppArmor put the container in; empty where the kernel has no AppArmor or the container none. */
@@ -219,7 +220,9 @@ static int open_fresh(struct opening *opening, struct socker_error *err)
 	errno = 0;
 	if (policychild_ask(opener_libdir, opening->config->user, "open", request, sizeof(*request), plan,
 			    sizeof(*plan), request->deadline_ms, OPENER_CANCEL, err) < 0) {
-		breaker_note(opening->config->state, request->node, errno == ETIMEDOUT);
+		/* a cancelled one was not waited for to the end */
+		if (errno != ECANCELED)
+			breaker_note(opening->config->state, request->node, errno == ETIMEDOUT);
 		return -1;
 	}
 	breaker_note(opening->config->state, request->node, plan->flags & SOCKER_PLAN_SILENT);

@@ -128,26 +128,32 @@ void options_register(spank_t sp, const struct socker_config *config)
 	}
 }
 
-/* Slurm gives the options of a salloc to every srun in it, as if they were typed there. */
-void options_forget(void)
+static bool forget_inherited(const char *entry)
 {
 	static const char *const prefixes[] = {
 		"_SLURM_SPANK_OPTION_socker_",
 		"SLURM_SPANK__SLURM_SPANK_OPTION_socker_",
 	};
+	size_t length = strcspn(entry, "=");
 
-	unsetenv(variable);
-	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
-		char **entry = environ;
+	for (size_t i = 0; entry[length] && i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+		autofree char *name = NULL;
 
-		while (*entry) {
-			autofree char *name = strndup(*entry, strcspn(*entry, "="));
-
-			/* the entries behind it move up */
-			if (!name || strncmp(name, prefixes[i], strlen(prefixes[i])) != 0 || unsetenv(name) < 0)
-				entry++;
-		}
+		if (strncmp(entry, prefixes[i], strlen(prefixes[i])) != 0)
+			continue;
+		name = strndup(entry, length);
+		return name && unsetenv(name) == 0;
 	}
+	return false;
+}
+
+/* Slurm gives the options of a salloc to every srun in it, as if they were typed there. */
+void options_forget(void)
+{
+	unsetenv(variable);
+	/* the entries behind one that is forgotten move up */
+	for (char **entry = environ; entry && *entry;)
+		entry += !forget_inherited(*entry);
 }
 
 /* A default from the environment; for an option without an argument, yes or no. */
@@ -157,6 +163,9 @@ static int take_default(const struct option_entry *entry)
 	const char *value;
 
 	if (!entry->environment || given.values[entry->slot])
+		return 0;
+	/* the command line's --container is an image that was given */
+	if (entry->slot == SLOT_IMAGE && getenv("SLURM_CONTAINER"))
 		return 0;
 	snprintf(name, sizeof(name), "SOCKER_CONTAINER_%s", entry->environment);
 	value = getenv(name);
@@ -175,30 +184,6 @@ static int take_default(const struct option_entry *entry)
 	return 0;
 }
 
-static int take_image(void)
-{
-	const char *image = given.values[SLOT_IMAGE];
-	const char *container = getenv("SLURM_CONTAINER");
-
-	if (!image)
-		return 0;
-	if (container && strcmp(container, image) != 0) {
-		slurm_error("socker: --container and --%s name different images; give one of them",
-			    slot_option(SLOT_IMAGE));
-		return -1;
-	}
-	return setenv("SLURM_CONTAINER", image, 1);
-}
-
-static bool any_is_given(void)
-{
-	for (int slot = 0; slot < SLOTS; slot++) {
-		if (given.values[slot])
-			return true;
-	}
-	return false;
-}
-
 static int check_value(enum slot slot, const char *value)
 {
 	if (!value[0]) {
@@ -212,6 +197,30 @@ static int check_value(enum slot slot, const char *value)
 		}
 	}
 	return 0;
+}
+
+static int take_image(void)
+{
+	const char *image = given.values[SLOT_IMAGE];
+	const char *container = getenv("SLURM_CONTAINER");
+
+	if (!image)
+		return 0;
+	if (container && strcmp(container, image) != 0) {
+		slurm_error("socker: --container and --%s name different images; give one of them",
+			    slot_option(SLOT_IMAGE));
+		return -1;
+	}
+	return check_value(SLOT_IMAGE, image) < 0 ? -1 : setenv("SLURM_CONTAINER", image, 1);
+}
+
+static bool any_is_given(void)
+{
+	for (int slot = 0; slot < SLOTS; slot++) {
+		if (given.values[slot])
+			return true;
+	}
+	return false;
 }
 
 static int write_lines(char *lines, size_t size)
@@ -303,6 +312,8 @@ static int read_name(const char *value, struct socker_request *request, struct s
 	};
 	size_t length = strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-");
 
+	memset(request->shared, 0, sizeof(request->shared));
+	request->share = SOCKER_SHARE_NONE;
 	if (length == 0 || length >= sizeof(request->shared))
 		return socker_fail(err, "--%s: \"%.200s\" does not begin with 1 to %zu letters, digits, . _ or -",
 				   slot_option(SLOT_NAME), value, sizeof(request->shared) - 1);
@@ -314,6 +325,14 @@ static int read_name(const char *value, struct socker_request *request, struct s
 		return socker_fail(err, "--%s: \"%.200s\": behind the name stands :create, :exec or :auto",
 				   slot_option(SLOT_NAME), value);
 	memcpy(request->shared, value, length);
+	return 0;
+}
+
+static int read_entrypoint(const char *value, struct task_options *tasks, struct socker_error *err)
+{
+	tasks->entrypoint = strcmp(value, "yes") == 0;
+	if (!tasks->entrypoint && strcmp(value, "no") != 0)
+		return socker_fail(err, "--%s: \"%.200s\" is neither yes nor no", slot_option(SLOT_ENTRYPOINT), value);
 	return 0;
 }
 
@@ -338,8 +357,7 @@ static int read_line(const char *line, struct socker_request *request, struct ta
 	case SLOT_NAME:
 		return read_name(value, request, err);
 	case SLOT_ENTRYPOINT:
-		tasks->entrypoint = strcmp(value, "yes") == 0;
-		return 0;
+		return read_entrypoint(value, tasks, err);
 	default:
 		snprintf(request->options + used, sizeof(request->options) - used, "%s\n", line);
 		return 0;

@@ -25,7 +25,7 @@ bool place_is_systems(const char *path)
 
 bool place_is_refused(const char *target, bool device)
 {
-	static const char *const trees[] = {"/proc", "/sys", "/.socker"};
+	static const char *const trees[] = {"/proc", "/sys", "/.socker", "/run/socker"};
 
 	for (size_t i = 0; i < sizeof(trees) / sizeof(trees[0]); i++) {
 		if (path_below(target, trees[i]))
@@ -33,7 +33,7 @@ bool place_is_refused(const char *target, bool device)
 	}
 	if (path_below(target, "/dev"))
 		return !device || strcmp(target, "/dev") == 0;
-	return strcmp(target, "/") == 0 || strncmp(target, "/run/socker", 11) == 0;
+	return strcmp(target, "/") == 0;
 }
 
 bool place_misses_cwd(const struct socker_record *record, const struct socker_request *request)

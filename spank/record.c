@@ -100,6 +100,7 @@ static bool record_is_whole(const struct socker_record *record)
 	return record->magic == RECORD_MAGIC && record->size == sizeof(*record) &&
 	       record->text_size <= RECORD_TEXT_SIZE && record->cgroup_count <= RECORD_CGROUPS_MAX &&
 	       record->place_count <= RECORD_PLACES_MAX && record->env_count <= SOCKER_ENV_MAX &&
+	       record->entry_count <= SOCKER_ENTRY_MAX && record->unset_count <= SOCKER_UNSET_MAX &&
 	       record->filter_count <= RECORD_FILTERS_MAX && record->text[RECORD_TEXT_SIZE - 1] == '\0';
 }
 

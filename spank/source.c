@@ -145,27 +145,32 @@ int source_clone(int source, uint32_t flags)
 }
 
 /* options: "mode=1777,size=64m". */
-static int make_tmpfs(const char *options)
+static int make_tmpfs(const char *options, uint32_t flags)
 {
+	unsigned int attributes =
+		MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (flags & SOCKER_MOUNT_READONLY ? MOUNT_ATTR_RDONLY : 0);
 	char words[256];
 	char *rest = words;
 	char *word;
 	autofd fs = fsopen_raw("tmpfs");
 
-	if (fs < 0 || (size_t)snprintf(words, sizeof(words), "%s", options) >= sizeof(words))
+	if (fs < 0)
+		return -1;
+	errno = EINVAL;
+	if ((size_t)snprintf(words, sizeof(words), "%s", options) >= sizeof(words))
 		return -1;
 	while ((word = strsep(&rest, ","))) {
 		char *value = strchr(word, '=');
 
 		if (!value)
-			continue;
+			return -1;
 		*value++ = '\0';
 		if (fsconfig_raw(fs, FSCONFIG_SET_STRING, word, value) < 0)
 			return -1;
 	}
 	if (fsconfig_raw(fs, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
 		return -1;
-	return fsmount_raw(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	return fsmount_raw(fs, attributes);
 }
 
 int source_open(const struct socker_request *request, const char *source, uint32_t base, uint32_t flags, int *file)
@@ -175,7 +180,7 @@ int source_open(const struct socker_request *request, const char *source, uint32
 
 	*file = 0;
 	if (flags & SOCKER_MOUNT_TMPFS)
-		return make_tmpfs(source);
+		return make_tmpfs(source, flags);
 	fd = flags & SOCKER_MOUNT_DEVICE ? open_device(source) : open_as_user(request, source, base);
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return -1;

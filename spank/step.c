@@ -248,7 +248,7 @@ static int pmi_socket(spank_t sp)
 }
 
 /* Slurm's list of words has no room for more, so they travel by variables; see entry.c. */
-static void run_entry_point(spank_t sp)
+static int run_entry_point(spank_t sp)
 {
 	static char program[] = "/.socker/entry";
 	char **argv = NULL;
@@ -256,7 +256,7 @@ static void run_entry_point(spank_t sp)
 	int argc = 0;
 
 	if (spank_get_item(sp, S_JOB_ARGV, &argc, &argv) != ESPANK_SUCCESS || argc < 1)
-		return;
+		return socker_fail(&step.err, "Slurm does not tell the command that the ENTRYPOINT gets");
 	for (uint32_t i = 0; i < step.record->entry_count; i++) {
 		char name[32];
 
@@ -267,6 +267,7 @@ static void run_entry_point(spank_t sp)
 	spank_setenv(sp, "SOCKER_ENTRY", text, 1);
 	spank_setenv(sp, "SOCKER_ENTRY_COMMAND", argv[0], 1);
 	argv[0] = program;
+	return 0;
 }
 
 void step_task_join(spank_t sp)
@@ -281,8 +282,8 @@ void step_task_join(spank_t sp)
 	if (join_container(&step.join, &step.err) < 0)
 		end_refused(sp);
 	set_environment(sp);
-	if (step.options.entrypoint && step.record->entry_count)
-		run_entry_point(sp);
+	if (step.options.entrypoint && step.record->entry_count && run_entry_point(sp) < 0)
+		end_refused(sp);
 }
 
 static int job_has_records(const struct socker_request *request)

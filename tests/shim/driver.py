@@ -45,7 +45,8 @@ def _stage() -> Path:
     stage.chmod(0o755)
     for module in BUILT.glob("_shim.*.so"):
         (stage / module.name).symlink_to(module)
-    for built, name in (("fake-opener", "socker-opener"), ("fake-policy", "socker-policy"), ("hold", "hold")):
+    programs = {"fake-opener": "socker-opener", "fake-policy": "socker-policy", "hold": "hold", "entry": "entry"}
+    for built, name in programs.items():
         shutil.copy(BUILT / built, stage / name)
         (stage / name).chmod(0o755)
     # where socker-policy's Python code would be
@@ -55,6 +56,7 @@ def _stage() -> Path:
 
 STAGE = _stage()
 HOLD = STAGE / "hold"
+ENTRY = STAGE / "entry"
 sys.path.insert(0, str(STAGE))
 _shim: Any = importlib.import_module("_shim")
 ffi: Any = _shim.ffi
@@ -147,10 +149,11 @@ def new_record(state: int | None = None, request: Any = None) -> Any:
     return record
 
 
-def add_place(record: Any, path: str, *, error: int = 0, planned: bool = False) -> None:
+def add_place(record: Any, path: str, *, error: int = 0, planned: bool = False, other: bool = False) -> None:
     """Appends a place to the record."""
     place = record.places[record.place_count]
-    place.path, place.error, place.planned = lib.record_add_text(record, path.encode()), error, planned
+    place.path, place.error = lib.record_add_text(record, path.encode()), error
+    place.planned, place.other = planned, other
     assert place.path
     record.place_count += 1
 
@@ -306,10 +309,10 @@ class Container:
         done(lib.container_identify, hold, self.pid, os.fsencode(program), uid, gid)
         return hold
 
-    def attach(self) -> Any:
-        """An open container; end it with container_release."""
+    def attach(self, flags: int = 0) -> Any:
+        """An open container, with the namespaces of its own that flags name; end it with container_release."""
         container = ffi.new("struct container *")
-        done(lib.container_attach, container, self.identify())
+        done(lib.container_attach, container, self.identify(), flags)
         return container
 
     def record(self, request: Any = None) -> Any:

@@ -11,7 +11,15 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { ITEMS = 64, VARIABLES = 64, MESSAGES = 64, WORDS = 8, GROUPS = 2 * SOCKER_GROUPS_MAX, MAGIC = 0x5350414e };
+enum {
+	ITEMS = 64,
+	VARIABLES = 64,
+	MESSAGES = 64,
+	OPTIONS = 32,
+	WORDS = 8,
+	GROUPS = 2 * SOCKER_GROUPS_MAX,
+	MAGIC = 0x5350414e
+};
 
 struct spank_handle {
 	int magic;
@@ -19,12 +27,20 @@ struct spank_handle {
 
 struct variable {
 	char name[128];
-	char value[2048];
+	char value[2 * SOCKER_OPTIONS_SIZE];
 };
 
 struct message {
 	int is_error;
 	char text[2048];
+};
+
+/* Slurm copies what it is told. */
+struct option {
+	char name[64];
+	char argument[64];
+	char usage[128];
+	struct spank_option option;
 };
 
 static struct fake {
@@ -40,6 +56,8 @@ static struct fake {
 	int env_error;
 	struct message messages[MESSAGES];
 	int message_count;
+	struct option options[OPTIONS];
+	int option_count;
 } * fake;
 
 /* not shared: which task a process is */
@@ -104,6 +122,11 @@ void fake_argv(int count, char *const words[])
 	}
 }
 
+const char *fake_argv_word(int index)
+{
+	return fake->argv[index];
+}
+
 static struct variable *find_variable(const char *name)
 {
 	for (int i = 0; i < VARIABLES; i++) {
@@ -156,6 +179,39 @@ const char *fake_message(int index)
 int fake_message_is_error(int index)
 {
 	return fake->messages[index].is_error;
+}
+
+int fake_option_count(void)
+{
+	return fake->option_count;
+}
+
+const char *fake_option_name(int index)
+{
+	return fake->options[index].name;
+}
+
+const char *fake_option_usage(int index)
+{
+	return fake->options[index].usage;
+}
+
+const char *fake_option_argument(int index)
+{
+	return fake->options[index].option.arginfo;
+}
+
+int fake_option_give(const char *name, const char *value)
+{
+	for (int i = 0; i < fake->option_count; i++) {
+		const struct spank_option *option = &fake->options[i].option;
+
+		if (strcmp(option->name, name) == 0)
+			return option->has_arg == (value != NULL)
+				       ? option->cb(option->val, value, fake->context == S_CTX_REMOTE)
+				       : ESPANK_BAD_ARG;
+	}
+	return ESPANK_ERROR;
 }
 
 static void keep_message(int is_error, const char *format, va_list args)
@@ -254,6 +310,27 @@ spank_err_t spank_get_item(spank_t spank, spank_item_t item, ...)
 	}
 	va_end(args);
 	return result;
+}
+
+spank_err_t spank_option_register(spank_t spank, struct spank_option *option)
+{
+	struct option *kept = &fake->options[fake->option_count];
+
+	if (!spank || spank->magic != MAGIC || !option->name || !option->usage || (option->has_arg && !option->arginfo))
+		return ESPANK_BAD_ARG;
+	if (fake->option_count == OPTIONS)
+		return ESPANK_NOSPACE;
+	kept->option = *option;
+	snprintf(kept->name, sizeof(kept->name), "%s", option->name);
+	snprintf(kept->usage, sizeof(kept->usage), "%s", option->usage);
+	kept->option.name = kept->name;
+	kept->option.usage = kept->usage;
+	if (option->arginfo) {
+		snprintf(kept->argument, sizeof(kept->argument), "%s", option->arginfo);
+		kept->option.arginfo = kept->argument;
+	}
+	fake->option_count++;
+	return ESPANK_SUCCESS;
 }
 
 static spank_err_t env_check(spank_t spank)

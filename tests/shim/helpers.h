@@ -12,12 +12,20 @@ void fake_item_error(int item, int error);
 void fake_task(int local_id);
 void fake_groups(const uint32_t *groups, int count);
 void fake_argv(int count, char *const words[]);
+const char *fake_argv_word(int index);
 int fake_env(const char *name, const char *value);
 void fake_env_error(int error);
 const char *fake_env_value(const char *name);
 int fake_message_count(void);
 const char *fake_message(int index);
 int fake_message_is_error(int index);
+int fake_option_count(void);
+const char *fake_option_name(int index);
+const char *fake_option_usage(int index);
+const char *fake_option_argument(int index);
+
+/* Calls the option's callback as Slurm does when it is given, with a value or without (NULL). Its result; -1: none. */
+int fake_option_give(const char *name, const char *value);
 
 /* Starts a process that is held as Docker would hold it, but for the flaws (HOLD_*). Returns its pid. */
 int hold_start(const char *root, const char *program, uint32_t uid, uint32_t gid, unsigned int flaws,

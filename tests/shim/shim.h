@@ -7,6 +7,8 @@
 #include <slurm/spank.h>
 #include <stdlib.h>
 
+#include "accounts.h"
+#include "breaker.h"
 #include "cgroup.h"
 #include "closer.h"
 #include "condense.h"
@@ -19,6 +21,7 @@
 #include "launch.h"
 #include "mounts.h"
 #include "opener.h"
+#include "options.h"
 #include "outcome.h"
 #include "place.h"
 #include "plan.h"
@@ -26,6 +29,7 @@
 #include "record.h"
 #include "request.h"
 #include "seccomp.h"
+#include "source.h"
 #include "step.h"
 #include "steprequest.h"
 #include "token.h"
@@ -42,6 +46,10 @@ enum {
 	HOLD_USER_NAMESPACE = 32,
 	HOLD_PID_NAMESPACE = 64,
 	HOLD_PLAIN_DEV = 128, /* /dev is not a file system of its own */
+
+	HOLD_OWN_NET = 256, /* no flaws: namespaces that the container has of its own */
+	HOLD_OWN_IPC = 512,
+	HOLD_OWN_UTS = 1024,
 
 	HOLD_FIRST_ERRNO = 40, /* what the older of the two filters makes of getpriority */
 	HOLD_LAST_ERRNO = 50,  /* and the newer, which wins */

@@ -6,6 +6,7 @@ static const int ESPANK_SUCCESS;
 static const int ESPANK_ERROR;
 static const int ESPANK_BAD_ARG;
 static const int ESPANK_NOT_REMOTE;
+static const int ESPANK_NOSPACE;
 static const int S_CTX_ERROR;
 static const int S_CTX_LOCAL;
 static const int S_CTX_REMOTE;
@@ -22,10 +23,15 @@ static const int S_JOB_SUPPLEMENTARY_GIDS;
 static const int RECORD_MAGIC;
 static const int RECORD_INTENT;
 static const int RECORD_OPEN;
+static const int RECORD_PLAIN;
 static const int RECORD_PLACES_MAX;
 static const int RECORD_CGROUPS_MAX;
 static const int RECORD_FILTERS_MAX;
 static const int RECORD_TEXT_SIZE;
+static const int RECORD_KEYS_MAX;
+static const int INSIDE_COPY_MAX;
+static const int BREAKER_TIMES;
+static const int BREAKER_SECONDS;
 static const int OUTCOME_MAGIC;
 static const int OPENER_REQUEST;
 static const int OPENER_OUTCOME;
@@ -39,6 +45,9 @@ static const int HOLD_INHERITABLE;
 static const int HOLD_USER_NAMESPACE;
 static const int HOLD_PID_NAMESPACE;
 static const int HOLD_PLAIN_DEV;
+static const int HOLD_OWN_NET;
+static const int HOLD_OWN_IPC;
+static const int HOLD_OWN_UTS;
 static const int HOLD_FIRST_ERRNO;
 static const int HOLD_LAST_ERRNO;
 
@@ -54,6 +63,7 @@ struct socker_config {
 	const char *user;
 	const char *hold_user;
 	const char *slurm_conf;
+	const char *option_prefix;
 	unsigned int deadline;
 	...;
 };
@@ -78,6 +88,7 @@ struct record_place {
 	uint32_t path;
 	int32_t error;
 	uint32_t planned;
+	uint32_t other;
 	...;
 };
 
@@ -104,6 +115,10 @@ struct socker_record {
 	uint32_t env_count;
 	uint32_t env[...];
 	uint32_t workdir;
+	uint32_t entry_count;
+	uint32_t entry[...];
+	uint32_t unset_count;
+	uint32_t unset[...];
 	uint32_t filter_count;
 	struct record_filter filters[...];
 	struct sock_filter instructions[...];
@@ -115,12 +130,21 @@ struct socker_record {
 struct container {
 	int pidfd;
 	int mnt;
+	int spaces[...];
+	...;
+};
+
+struct task_options {
+	char workdir[...];
+	char env[...];
+	_Bool entrypoint;
 	...;
 };
 
 struct join {
 	const struct socker_record *record;
 	const struct socker_request *request;
+	const struct task_options *options;
 	struct container *container;
 	int kept;
 	int apparmor;
@@ -157,10 +181,12 @@ int socker_fail(struct socker_error *err, const char *format, ...);
 int socker_fail_in(struct socker_error *err, const char *format, ...);
 void socker_printable(char *out, size_t size, const char *text);
 
+_Bool config_asks(int count, char *const words[]);
 int config_parse(struct socker_config *config, int count, char *const words[], struct socker_error *err);
 
 void request_init(struct socker_request *request);
 void request_key(const struct socker_request *request, char *key);
+_Bool request_shares(const struct socker_request *one, const struct socker_request *other);
 _Bool request_fits(const struct socker_request *one, const struct socker_request *other);
 int request_check(const struct socker_request *request, struct socker_error *err);
 _Bool path_below(const char *path, const char *base);
@@ -171,17 +197,22 @@ int trust_open_dir_at(int dir, const char *name, int make, struct socker_error *
 
 int record_open_dir(const char *state, const char *node, uint32_t job, int make, struct socker_error *err);
 int record_lock(int dir, const char *key, unsigned int seconds, int cancel, struct socker_error *err);
+int record_count_keys(int dir);
 const struct socker_record *record_map(int dir, const char *key);
 void record_unmap(const struct socker_record *record);
 int record_write(int dir, const char *key, const struct socker_record *record, struct socker_error *err);
 uint32_t record_add_text(struct socker_record *record, const char *text);
 const struct record_place *record_place_of(const struct socker_record *record, const char *path);
 
+int breaker_allows(const char *state, const char *node, struct socker_error *err);
+void breaker_note(const char *state, const char *node, _Bool silent);
+
 int token_read(const char *path, char *token, struct socker_error *err);
 
 int plan_check(const struct socker_plan *plan, const struct socker_request *request, struct socker_error *err);
 
 _Bool place_is_systems(const char *path);
+_Bool place_is_refused(const char *target, _Bool device);
 _Bool place_covers(const struct socker_record *record, const struct socker_request *request);
 _Bool place_misses_cwd(const struct socker_record *record, const struct socker_request *request);
 _Bool place_misses_script(const struct socker_record *record, const struct socker_request *request);
@@ -195,7 +226,9 @@ void container_release(struct container *container);
 int container_identify(struct record_hold *hold, int pid, const char *hold_path, uint32_t uid, uint32_t gid,
 		       struct socker_error *err);
 void container_protect(const struct record_hold *hold);
-int container_attach(struct container *container, const struct record_hold *hold, struct socker_error *err);
+int container_attach(struct container *container, const struct record_hold *hold, uint32_t flags,
+		     struct socker_error *err);
+int container_lives(const struct container *container, struct socker_error *err);
 void container_kill(const struct record_hold *hold);
 
 int confine_keep(struct socker_error *err);
@@ -211,11 +244,18 @@ int64_t condense_run(const struct sock_filter *filter, uint32_t count, const uin
 int seccomp_install(const struct socker_record *record, struct socker_error *err);
 
 int inside_harden(int mnt, int pts, const char *proc_options, struct socker_error *err);
-int inside_attach(int mnt, int tree, const char *target, int file);
+int inside_attach(int mnt, int tree, const char *target, _Bool file, _Bool over_lent);
+int inside_protect(int mnt, struct socker_error *err);
+int inside_copy(int mnt, const char *path, int to);
+
+int source_open(const struct socker_request *request, const char *source, uint32_t base, uint32_t flags, int *file);
+
+int accounts_attach(const struct container *container, int dir, const char *key, const char *passwd, const char *group,
+		    struct socker_error *err);
 
 void mounts_release(struct mounts *mounts);
-int mounts_add(struct mounts *mounts, const struct socker_request *request, const char *source, const char *target,
-	       uint32_t flags, struct socker_error *err);
+int mounts_add(struct mounts *mounts, const struct socker_request *request, const char *source, uint32_t base,
+	       const char *target, uint32_t flags, struct socker_error *err);
 int mounts_harden(const struct container *container, int hold_pid, struct socker_error *err);
 int mounts_attach(struct mounts *mounts, const struct container *container, struct socker_record *record, _Bool planned,
 		  struct socker_error *err);
@@ -233,7 +273,13 @@ int join_prepare(struct join *join, struct socker_error *err);
 int join_container(struct join *join, struct socker_error *err);
 
 _Bool steprequest_wanted(spank_t sp);
-int steprequest_read(spank_t sp, struct socker_request *request, struct socker_error *err);
+int steprequest_read(spank_t sp, _Bool wanted, struct socker_request *request, struct task_options *tasks,
+		     struct socker_error *err);
+
+void options_register(spank_t sp, const struct socker_config *config);
+void options_forget(void);
+int options_export(void);
+int options_read(spank_t sp, struct socker_request *request, struct task_options *tasks, struct socker_error *err);
 
 int slurm_spank_init(spank_t sp, int count, char *words[]);
 int slurm_spank_init_post_opt(spank_t sp, int count, char *words[]);

@@ -4,13 +4,28 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .driver import JOB, NODE, Child, Container, done, ffi, in_child, key_of, lib, new_record, new_request, runs
+from .driver import (
+    JOB,
+    NODE,
+    Child,
+    Container,
+    done,
+    ffi,
+    in_child,
+    key_of,
+    lib,
+    new_record,
+    new_request,
+    refused,
+    runs,
+)
 from .test_opener import NOBODY, Node, use_libdir
 
 
@@ -117,10 +132,15 @@ def test_close_does_not_kill_a_process_that_has_the_number_now(node: Node, conta
 
 
 def test_close_of_what_an_opener_still_holds_leaves_it(node: Node) -> None:
+    """It is waited for once, however many files its container has: an epilog has a limit."""
     put(node, new_record())
+    for end in ("passwd", "group"):
+        (node.job / f"{key_of(new_request()).decode()}.{end}").write_text("")
     job_dir = done(lib.record_open_dir, os.fsencode(node.state), NODE, JOB, 0)
     lock = done(lib.record_lock, job_dir, key_of(new_request()), 1, -1)
+    began = time.monotonic()
     assert close_job(node) == "another step has been opening the container for 2 s; try again later"
+    assert time.monotonic() - began < 4
     assert key_of(new_request()).decode() in node.files()
     os.close(lock)
     os.close(job_dir)
@@ -135,6 +155,52 @@ def test_close_key_removes_that_record_only(node: Node) -> None:
     assert call(node, lambda config, err: lib.closer_close_key(config, job_dir, key, err)) == ""
     os.close(job_dir)
     assert node.files() == [key_of(other).decode(), f"{key_of(other).decode()}.lock"]
+
+
+def test_close_removes_what_lies_beside_the_record(node: Node) -> None:
+    put(node, new_record())
+    for end in ("passwd", "group", "new"):
+        (node.job / f"{key_of(new_request()).decode()}.{end}").write_text("")
+    assert close_job(node) == ""
+    assert not node.job.exists()
+
+
+def test_close_of_what_docker_keeps_keeps_what_lies_beside_the_record(node: Node) -> None:
+    put(node, new_record())
+    passwd = node.job / f"{key_of(new_request()).decode()}.passwd"
+    passwd.write_text("")
+    node.keeps(closing="1")
+    assert close_job(node) == "Docker keeps it"
+    assert passwd.exists()
+
+
+def test_close_of_a_step_that_needed_no_container_asks_nobody(node: Node) -> None:
+    put(node, new_record(lib.RECORD_PLAIN, new_request(reference=b"")))
+    node.kept.unlink()
+    assert close_job(node, leaks=True) == ""
+    assert not node.job.exists()
+
+
+def test_close_keeps_openers_away_until_all_of_it_is_done(node: Node) -> None:
+    """Or one could open a container between Docker's answer and the end of its record."""
+    keys = [key_of(new_request(reference=name)) for name in (b"one", b"other")]
+    for name in (b"one", b"other"):
+        put(node, new_record(request=new_request(reference=name)))
+    job_dir = done(lib.record_open_dir, os.fsencode(node.state), NODE, JOB, 0)
+    # the policy child waits for what it reads the answer from
+    answer = node.kept.read_bytes()
+    node.kept.unlink()
+    os.mkfifo(node.kept)
+    closer = Child(lambda: close_job(node))
+    to_answer = os.open(node.kept, os.O_WRONLY)
+    for key in keys:
+        reason = refused(lib.record_lock, job_dir, key, 0, -1)
+        assert reason == "another step has been opening the container for 0 s; try again later"
+    os.write(to_answer, answer)
+    os.close(to_answer)
+    assert closer.wait().said == ""
+    assert not node.job.exists()
+    os.close(job_dir)
 
 
 def test_close_of_a_state_that_is_not_trusted_is_refused(node: Node) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from .driver import done, ffi, lib, refused, strings
 
-FIELDS = ("state", "token", "docker", "policy", "user", "hold_user", "slurm_conf")
+FIELDS = ("state", "token", "docker", "policy", "user", "hold_user", "slurm_conf", "option_prefix")
 
 
 def parse(*words: str) -> dict[str, Any]:
@@ -33,6 +33,7 @@ DEFAULTS = {
     "user": "dockerroot",
     "hold_user": "socker",
     "slurm_conf": "",
+    "option_prefix": "container",
     "deadline": 60,
 }
 
@@ -51,6 +52,10 @@ def test_config_without_words_has_the_defaults() -> None:
         ("slurm_conf", "/e"),
         ("user", "f"),
         ("hold_user", "g"),
+        ("option_prefix", "socker"),
+        ("option_prefix", "x"),
+        ("option_prefix", "a-b-"),
+        ("option_prefix", "abcdefghijklmnopqrst"),
     ],
 )
 def test_config_with_a_word_changes_that_value_only(word: str, value: str) -> None:
@@ -72,6 +77,25 @@ def test_config_with_an_unknown_word_is_refused(word: str) -> None:
     assert refusal("user=x", word) == f"plugstack line: unknown word '{word}'"
 
 
+@pytest.mark.parametrize("word", ["plain=ask", "plain=host"])
+def test_config_with_what_is_asked_of_plain_steps_is_as_without(word: str) -> None:
+    assert parse(word) == DEFAULTS
+
+
+@pytest.mark.parametrize("word", ["plain=", "plain=Ask", "plain", "plain=ask "])
+def test_config_with_something_else_of_plain_steps_is_refused(word: str) -> None:
+    assert refusal(word) == f"plugstack line: unknown word '{word}'"
+
+
+@pytest.mark.parametrize(
+    ("words", "asks"),
+    [((), False), (("plain=ask",), True), (("nonsense", "plain=ask"), True), (("plain=host", "user=plain=ask"), False)],
+)
+def test_config_asks_only_where_a_word_says_so(words: tuple[str, ...], *, asks: bool) -> None:
+    argv, _kept = strings(words)
+    assert lib.config_asks(len(words), argv) is asks
+
+
 @pytest.mark.parametrize(("value", "seconds"), [("1", 1), ("3600", 3600), ("007", 7)])
 def test_config_with_a_deadline_within_bounds_takes_it(value: str, seconds: int) -> None:
     assert parse(f"deadline={value}") == DEFAULTS | {"deadline": seconds}
@@ -82,3 +106,9 @@ def test_config_with_a_deadline_within_bounds_takes_it(value: str, seconds: int)
 )
 def test_config_with_a_deadline_out_of_bounds_is_refused(value: str) -> None:
     assert refusal(f"deadline={value}") == f"plugstack line: deadline={value}: give 1 to 3600 seconds"
+
+
+@pytest.mark.parametrize("value", ["", "-x", "X", "a_b", "a b", "a=b", "c0", "ä", "abcdefghijklmnopqrstu", "a%s"])
+def test_config_with_an_unplain_option_prefix_is_refused(value: str) -> None:
+    reason = f"plugstack line: option_prefix={value}: give 1 to 20 small letters and dashes"
+    assert refusal(f"option_prefix={value}") == reason

@@ -121,16 +121,16 @@ def test_identify_reads_the_status_not_the_name(start: Callable[..., Container],
     assert refusal(container.pid, uid=1, program=forged) == f"hold process: not uid 1 and gid {HOLD_GID}"
 
 
-def attach(hold: Any) -> Any:
+def attach(hold: Any, flags: int = 0) -> Any:
     container = ffi.new("struct container *")
-    done(lib.container_attach, container, hold)
+    done(lib.container_attach, container, hold, flags)
     return container
 
 
-def not_attached(hold: Any) -> str:
-    container = ffi.new("struct container *", {"pidfd": 0, "mnt": 0})
-    reason = refused(lib.container_attach, container, hold)
-    assert (container.pidfd, container.mnt) == (-1, -1)
+def not_attached(hold: Any, flags: int = 0) -> str:
+    container = ffi.new("struct container *")
+    reason = refused(lib.container_attach, container, hold, flags)
+    assert (container.pidfd, container.mnt, *container.spaces) == (-1,) * 5
     return reason
 
 
@@ -139,6 +139,54 @@ def test_attach_to_what_was_identified_opens_its_mount_namespace(container: Cont
     assert os.fstat(opened.mnt).st_ino == os.stat(f"/proc/{container.pid}/ns/mnt").st_ino
     assert not os.get_inheritable(opened.mnt)
     assert not os.get_inheritable(opened.pidfd)
+    lib.container_release(opened)
+
+
+SPACES = ("net", "ipc", "uts")
+OF_HOLD = {name: getattr(lib, f"HOLD_OWN_{name.upper()}") for name in SPACES}
+OF_PLAN = {name: getattr(lib, f"SOCKER_PLAN_{name.upper()}") for name in SPACES}
+
+
+@pytest.mark.parametrize("wanted", [(), ("net",), ("ipc",), ("uts",), ("net", "uts"), SPACES])
+def test_attach_opens_the_namespaces_that_the_plan_says(
+    start: Callable[..., Container], wanted: tuple[str, ...]
+) -> None:
+    container = start(flaws=sum(OF_HOLD.values()))
+    opened = attach(container.identify(), sum(OF_PLAN[name] for name in wanted))
+    for index, name in enumerate(SPACES):
+        fd = opened.spaces[index]
+        if name in wanted:
+            assert os.fstat(fd).st_ino == os.stat(f"/proc/{container.pid}/ns/{name}").st_ino
+            assert not os.get_inheritable(fd)
+        else:
+            assert fd == -1
+    lib.container_release(opened)
+    assert list(opened.spaces) == [-1] * 3
+
+
+@pytest.mark.parametrize("missing", SPACES)
+def test_attach_to_a_container_that_shares_a_namespace_with_the_host_is_refused(
+    start: Callable[..., Container], missing: str
+) -> None:
+    """Or a task that was promised its own would have the host's; what was opened until then is closed."""
+    hold = start(flaws=sum(flag for name, flag in OF_HOLD.items() if name != missing)).identify()
+    before = os.listdir("/proc/self/fd")
+    assert not_attached(hold, sum(OF_PLAN.values())) == GONE
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_attach_does_not_take_other_flags_for_namespaces(container: Container) -> None:
+    other = lib.SOCKER_PLAN_SUBMIT_DIR | lib.SOCKER_PLAN_READONLY | lib.SOCKER_PLAN_LEFT
+    opened = attach(container.identify(), other)
+    assert list(opened.spaces) == [-1] * 3
+    lib.container_release(opened)
+
+
+def test_lives_until_the_hold_process_ends(container: Container) -> None:
+    opened = attach(container.identify())
+    done(lib.container_lives, opened)
+    container.end()
+    assert refused(lib.container_lives, opened) == "the hold process has ended"
     lib.container_release(opened)
 
 

@@ -36,11 +36,11 @@ def lent(trusted: Path) -> Path:
 def put(mnt: int) -> Callable[..., int]:
     """Attaches a path of the host at a target in the container; returns inside_attach's errno."""
 
-    def put_one(source: Path, target: str, *, file: bool = False) -> int:
+    def put_one(source: Path, target: str, *, file: bool = False, over_lent: bool = False) -> int:
         tree = lib.shim_open_tree(os.fsencode(source))
         assert tree >= 0
         try:
-            return int(lib.inside_attach(mnt, tree, target.encode(), file))
+            return int(lib.inside_attach(mnt, tree, target.encode(), file, over_lent))
         finally:
             os.close(tree)
 
@@ -281,8 +281,8 @@ def test_attach_in_a_tmpfs_that_the_host_lent_is_refused(mnt: int, lent: Path) -
     def attach_below() -> tuple[int, list[str]]:
         assert lib.shim_private_mounts() == 0
         assert lib.shim_mount(b"tmpfs", os.fsencode(lent), b"tmpfs", 0) == 0
-        assert lib.inside_attach(mnt, lib.shim_open_tree(os.fsencode(lent)), b"/lent", 0) == 0
-        result = lib.inside_attach(mnt, lib.shim_open_tree(b"/etc"), b"/lent/made/by/root", 0)
+        assert lib.inside_attach(mnt, lib.shim_open_tree(os.fsencode(lent)), b"/lent", False, False) == 0
+        result = lib.inside_attach(mnt, lib.shim_open_tree(b"/etc"), b"/lent/made/by/root", False, False)
         return result, os.listdir(lent)
 
     assert in_child(attach_below) == [errno.EPERM, []]
@@ -304,9 +304,196 @@ def test_attach_on_a_tmpfs_of_the_container_itself_works(
 
 
 def test_attach_of_what_is_no_tree_is_refused(mnt: int) -> None:
-    assert lib.inside_attach(mnt, -1, b"/new", 0) == errno.EBADF
+    assert lib.inside_attach(mnt, -1, b"/new", False, False) == errno.EBADF
 
 
 def test_attach_in_what_is_no_mount_namespace_is_refused(pts: int) -> None:
     with Path("/dev/null").open() as null:
-        assert lib.inside_attach(null.fileno(), pts, b"/new", 0) == errno.EINVAL
+        assert lib.inside_attach(null.fileno(), pts, b"/new", False, False) == errno.EINVAL
+
+
+# A root that cannot be written
+
+
+def test_protect_makes_the_root_read_only_and_nothing_else(
+    container: Container, mnt: int, put: Callable[..., int], lent: Path
+) -> None:
+    assert put(lent, "/data") == 0
+    done(lib.inside_protect, mnt)
+    options = {mount.point: mount.options for mount in container.mounts()}
+    assert "ro" in options.pop("/")
+    assert all("rw" in mount for mount in options.values())
+    with pytest.raises(OSError, match="Read-only file system"):
+        (container.root / "new").write_text("")
+    (container.root / "data" / "new").write_text("")
+    done(lib.inside_protect, mnt)
+
+
+def test_protect_of_what_is_no_mount_namespace_is_refused() -> None:
+    with Path("/dev/null").open() as null:
+        reason = refused(lib.inside_protect, null.fileno())
+    assert reason == "the container's root cannot be made read-only: Invalid argument"
+
+
+@pytest.mark.parametrize(("target", "file"), [("/new", False), ("/a/b/c", False), ("/x/file", True), ("/way/y", False)])
+def test_attach_at_a_missing_path_of_a_read_only_root_makes_it_and_leaves_it_so(
+    container: Container, mnt: int, put: Callable[..., int], lent: Path, target: str, *, file: bool
+) -> None:
+    (container.root / "real").mkdir()
+    (container.root / "way").symlink_to("/real")
+    done(lib.inside_protect, mnt)
+    before = len(container.mounts())
+    assert put(lent / "from-the-host" if file else lent, target, file=file) == 0
+    lands = container.root / target.lstrip("/").replace("way/", "real/")
+    assert lands.read_text() == "host" if file else os.listdir(lands) == ["from-the-host"]
+    mounts = container.mounts()
+    assert len(mounts) == before + 1
+    assert "ro" in mounts[0].options
+    for parent in (container.root, container.root / "real"):
+        with pytest.raises(OSError, match="Read-only file system"):
+            (parent / "more").write_text("")
+
+
+def test_attach_in_what_the_host_lent_to_a_read_only_root_is_refused(
+    mnt: int, put: Callable[..., int], lent: Path
+) -> None:
+    assert put(lent, "/lent") == 0
+    done(lib.inside_protect, mnt)
+    assert put(lent, "/lent/new") == errno.EPERM
+    assert os.listdir(lent) == ["from-the-host"]
+
+
+@pytest.mark.parametrize("over_lent", [False, True])
+def test_attach_over_what_the_host_lent_needs_the_users_word(
+    container: Container, put: Callable[..., int], lent: Path, trusted: Path, *, over_lent: bool
+) -> None:
+    (lent / "sub").mkdir()
+    (trusted / "other").mkdir()
+    assert put(lent, "/lent") == 0
+    assert put(trusted / "other", "/lent/sub", over_lent=over_lent) == (0 if over_lent else errno.EPERM)
+    covered = (container.root / "lent" / "sub").stat().st_ino == (trusted / "other").stat().st_ino
+    assert covered is over_lent
+    # what is missing there is the host's to make
+    assert put(trusted / "other", "/lent/new", over_lent=over_lent) == errno.EPERM
+    assert sorted(os.listdir(lent)) == ["from-the-host", "sub"]
+
+
+def test_attach_over_a_file_system_of_the_kernel_is_refused_whoever_asks(put: Callable[..., int], lent: Path) -> None:
+    assert put(lent, "/proc/sys", over_lent=True) == errno.EPERM
+    assert put(Path("/sys"), "/host-sys") == 0
+    assert put(lent, "/host-sys/kernel", over_lent=True) == errno.EPERM
+
+
+# Copies
+
+
+class Copied:
+    """What inside_copy made of a path of the container."""
+
+    def __init__(self, mnt: int, path: str) -> None:
+        to = os.memfd_create("copy")
+        self.error = int(lib.inside_copy(mnt, path.encode(), to))
+        self.content = os.pread(to, 1 << 20, 0)
+        os.close(to)
+
+
+def test_copy_of_a_file_is_its_content(container: Container, mnt: int) -> None:
+    (container.root / "etc").mkdir()
+    (container.root / "etc" / "passwd").write_bytes(b"image\n\0\xff")
+    (container.root / "etc" / "passwd").chmod(0)
+    copied = Copied(mnt, "/etc/passwd")
+    assert (copied.error, copied.content) == (0, b"image\n\0\xff")
+
+
+@pytest.mark.parametrize("path", ["/absent", "/absent/passwd"])
+def test_copy_of_what_is_not_there_is_empty(mnt: int, path: str) -> None:
+    copied = Copied(mnt, path)
+    assert (copied.error, copied.content) == (0, b"")
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, 100000])
+def test_copy_of_a_large_file_is_its_beginning(container: Container, mnt: int, more: int) -> None:
+    most = int(lib.INSIDE_COPY_MAX)
+    content = os.urandom(most + more)
+    (container.root / "large").write_bytes(content)
+    copied = Copied(mnt, "/large")
+    assert (copied.error, copied.content == content[:most]) == (0, True)
+
+
+def make_directory(path: Path) -> None:
+    path.mkdir()
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path, 0o666)
+
+
+def make_device(path: Path) -> None:
+    os.mknod(path, 0o020666, os.makedev(1, 5))
+
+
+def make_disk(path: Path) -> None:
+    os.mknod(path, 0o060666, os.makedev(7, 0))
+
+
+@pytest.mark.parametrize("make", [make_directory, make_fifo, make_device, make_disk])
+def test_copy_of_what_is_no_file_is_refused_without_opening_it(
+    container: Container, mnt: int, make: Callable[[Path], None]
+) -> None:
+    make(container.root / "odd")
+    (container.root / "way").symlink_to("/odd")
+    for path in ("/odd", "/way"):
+        copied = Copied(mnt, path)
+        assert (copied.error, copied.content) == (errno.EINVAL, b"")
+
+
+def test_copy_through_links_stays_inside(container: Container, mnt: int, lent: Path) -> None:
+    outside = lent / "from-the-host"
+    for name, to in (("far", str(outside)), ("up", f"../../../../../..{outside}")):
+        (container.root / name).symlink_to(to)
+        copied = Copied(mnt, f"/{name}")
+        assert (copied.error, copied.content) == (0, b"")
+    (container.root / str(lent).lstrip("/")).mkdir(parents=True)
+    (container.root / str(outside).lstrip("/")).write_text("image")
+    for name in ("far", "up"):
+        assert Copied(mnt, f"/{name}").content == b"image"
+
+
+def test_copy_through_a_loop_or_a_magic_link_is_refused(container: Container, mnt: int) -> None:
+    (container.root / "loop").symlink_to("loop")
+    (container.root / "magic").symlink_to("/proc/self/root/etc/passwd")
+    for path in ("/loop", "/loop/passwd", "/magic", "/proc/self/fd/0"):
+        copied = Copied(mnt, path)
+        assert (copied.error, copied.content) == (errno.ELOOP, b"")
+
+
+def test_copy_of_what_the_host_lent_is_refused(
+    container: Container, mnt: int, put: Callable[..., int], lent: Path
+) -> None:
+    """The user may enter a directory of his and not read each file there; a link of the image may name one."""
+    (lent / "from-the-host").chmod(0o600)
+    assert put(lent, "/data") == 0
+    (container.root / "etc").mkdir()
+    (container.root / "etc" / "passwd").symlink_to("/data/from-the-host")
+    for path in ("/etc/passwd", "/data/from-the-host"):
+        copied = Copied(mnt, path)
+        assert (copied.error, copied.content) == (errno.EPERM, b"")
+
+
+def test_copy_from_a_tmpfs_of_the_container_works(container: Container, mnt: int) -> None:
+    (container.root / "dev" / "file").write_text("own")
+    copied = Copied(mnt, "/dev/file")
+    assert (copied.error, copied.content) == (0, b"own")
+
+
+def test_copy_to_what_cannot_be_written_is_told(container: Container, mnt: int) -> None:
+    (container.root / "file").write_text("x")
+    with Path("/dev/null").open() as null:
+        assert lib.inside_copy(mnt, b"/file", null.fileno()) == errno.EBADF
+    with Path("/dev/full").open("w") as full:
+        assert lib.inside_copy(mnt, b"/file", full.fileno()) == errno.ENOSPC
+
+
+def test_copy_in_what_is_no_mount_namespace_is_refused() -> None:
+    with Path("/dev/null").open("w") as null:
+        assert lib.inside_copy(null.fileno(), b"/file", null.fileno()) == errno.EINVAL

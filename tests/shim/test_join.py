@@ -19,20 +19,22 @@ APPARMOR = Path("/proc/self/attr/apparmor/exec")
 
 
 def as_task(container: Container, then: Callable[[], Any], *, handle: Any = None, record: Any = None, kept: int = -1,
-            **fields: Any) -> Any:  # fmt: skip
+            workdir: bytes = b"", **fields: Any) -> Any:  # fmt: skip
     """Joins as a task of slurmstepd does, and returns what `then` finds inside; a refusal's text where it is refused."""
     record = record or container.record()
 
     def task() -> Any:
         request = new_request(**fields)
-        opened = handle or container.attach()
+        opened = handle or container.attach(record.flags)
         join = ffi.new("struct join *", {"record": record, "request": request, "container": opened, "kept": kept})
+        join.options = tasks = ffi.new("struct task_options *", {"workdir": workdir})
         done(lib.join_prepare, join)
         become_user()
         err = ffi.new("struct socker_error *")
         if lib.join_container(join, err) < 0:
             return bytes(ffi.string(err.text)).decode()
-        assert (opened.pidfd, opened.mnt) == (-1, -1)
+        assert (opened.pidfd, opened.mnt, *opened.spaces) == (-1,) * 5
+        assert ffi.string(tasks.workdir) == workdir
         return then()
 
     return in_child(task)
@@ -98,6 +100,69 @@ def test_joined_task_without_any_directory_is_in_the_root(populated: Container, 
     assert as_task(populated, os.getcwd, record=record) == "/"
 
 
+@pytest.mark.parametrize(
+    ("workdir", "lands"), [(b"/home/u", "/home/u"), (b"/up", "/home/u"), (b"/home/u/", "/home/u"), (b"/", "/")]
+)
+def test_joined_task_is_in_the_directory_that_was_asked_for(populated: Container, workdir: bytes, lands: str) -> None:
+    assert as_task(populated, os.getcwd, record=work_record(populated), cwd=b"/home/u", workdir=workdir) == lands
+
+
+@pytest.mark.parametrize(
+    ("workdir", "why"),
+    [
+        (b"/absent", "No such file or directory"),
+        (b"/file", "Not a directory"),
+        (b"/private", "Permission denied"),
+        (b"/magic", "Too many levels of symbolic links"),
+        (b"/" + b"x" * 700, "File name too long"),
+    ],
+)
+def test_joined_task_without_the_directory_that_was_asked_for_is_refused(
+    populated: Container, workdir: bytes, why: str
+) -> None:
+    reason = as_task(populated, os.getcwd, record=work_record(populated), cwd=b"/home/u", workdir=workdir)
+    assert reason == f"the working directory {workdir.decode()[:600]} is none in the container: {why}"
+
+
+SPACES = ("net", "ipc", "uts")
+
+
+def namespaces(pid: int | str = "self") -> list[int]:
+    return [os.stat(f"/proc/{pid}/ns/{name}").st_ino for name in SPACES]
+
+
+@pytest.mark.parametrize("own", [(), ("net",), ("ipc",), ("uts",), SPACES])
+def test_joined_task_is_in_the_containers_own_namespaces_and_in_the_hosts(
+    start: Callable[..., Container], own: tuple[str, ...]
+) -> None:
+    container = start(flaws=sum(getattr(lib, f"HOLD_OWN_{name.upper()}") for name in SPACES))
+    record = container.record()
+    record.flags = sum(getattr(lib, f"SOCKER_PLAN_{name.upper()}") for name in own)
+    hosts, containers = namespaces(), namespaces(container.pid)
+    assert not set(hosts) & set(containers)
+    expected = [theirs if name in own else ours for name, ours, theirs in zip(SPACES, hosts, containers, strict=True)]
+    assert as_task(container, namespaces, record=record) == expected
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_task_whose_namespace_cannot_be_entered_is_refused(container: Container, index: int) -> None:
+    null = os.open("/dev/null", os.O_RDONLY)
+    handle = container.attach()
+    handle.spaces[index] = null
+    reason = f"the container's {SPACES[index]} namespace cannot be entered: Invalid argument"
+    assert as_task(container, os.getcwd, handle=handle) == reason
+    lib.container_release(handle)
+
+
+@pytest.mark.parametrize(("index", "of"), [(0, "uts"), (1, "net"), (2, "mnt")])
+def test_task_is_not_put_into_a_namespace_of_another_kind(container: Container, index: int, of: str) -> None:
+    handle = container.attach()
+    handle.spaces[index] = os.open(f"/proc/{container.pid}/ns/{of}", os.O_RDONLY)
+    reason = f"the container's {SPACES[index]} namespace cannot be entered: Invalid argument"
+    assert as_task(container, os.getcwd, handle=handle) == reason
+    lib.container_release(handle)
+
+
 def test_joined_task_inherits_no_descriptor_but_its_own_and_pmis(container: Container) -> None:
     directory = os.open("/", os.O_RDONLY)
     file = os.open("/etc/passwd", os.O_RDONLY)
@@ -123,8 +188,13 @@ def test_joined_task_inherits_no_descriptor_but_its_own_and_pmis(container: Cont
     os.close(file)
 
 
+def of_namespace(mnt: int) -> Any:
+    """What passes for an open container."""
+    return ffi.new("struct container *", {"pidfd": -1, "mnt": mnt, "spaces": [-1] * 3})
+
+
 def test_task_whose_container_is_the_host_is_refused(container: Container) -> None:
-    handle = ffi.new("struct container *", {"pidfd": -1, "mnt": os.open("/proc/self/ns/mnt", os.O_RDONLY)})
+    handle = of_namespace(os.open("/proc/self/ns/mnt", os.O_RDONLY))
     reason = as_task(container, os.getcwd, handle=handle)
     assert reason == "the container was entered but its root is the host's"
     lib.container_release(handle)
@@ -133,7 +203,7 @@ def test_task_whose_container_is_the_host_is_refused(container: Container) -> No
 @pytest.mark.parametrize(("mnt", "why"), [(-1, "Bad file descriptor"), (0, "Invalid argument")])
 def test_task_whose_container_cannot_be_entered_is_refused(container: Container, mnt: int, why: str) -> None:
     null = os.open("/dev/null", os.O_RDONLY)
-    handle = ffi.new("struct container *", {"pidfd": -1, "mnt": null if mnt == 0 else -1})
+    handle = of_namespace(null if mnt == 0 else -1)
     assert as_task(container, os.getcwd, handle=handle) == f"the container cannot be entered: {why}"
     os.close(null)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -241,6 +242,240 @@ def test_open_where_a_directory_is_the_users_no_more_notes_it(node: Node, docker
     node.answers(granted(docker).mount(str(private).encode(), b"/data").plan)
     assert node.open() == ""
     assert places(node.record()) == [("/data", errno.EACCES, 1)]
+
+
+PASSWD = b"u:x:61000:61001::/home/u:/bin/sh\n"
+
+
+def test_open_keeps_what_tasks_need_of_the_plan(node: Node, docker: Container) -> None:
+    draft = granted(docker).entry(b"/init", b"", b"--").unset(b"GPUS", b"MORE").accounts(PASSWD, b"")
+    node.answers(draft.plan)
+    assert node.open(leaks=True) == ""
+    record = node.record()
+    assert [ffi.string(record.text + at) for at in record.entry[0 : record.entry_count]] == [b"/init", b"", b"--"]
+    assert [ffi.string(record.text + at) for at in record.unset[0 : record.unset_count]] == [b"GPUS", b"MORE"]
+    assert (docker.root / "etc" / "passwd").read_bytes() == PASSWD
+    assert not (docker.root / "etc" / "group").exists()
+    assert node.files() == sorted(f"{key_of(new_request()).decode()}{end}" for end in ("", ".lock", ".passwd"))
+
+
+@pytest.mark.parametrize("kind", ["entry", "unset", "variable"])
+def test_open_with_a_plan_that_the_record_has_no_room_for_is_refused_and_closed(
+    node: Node, docker: Container, kind: str
+) -> None:
+    """A plan's texts may lie over each other, and a record's do not."""
+    draft = granted(docker)
+    getattr(draft, kind)(b"A=" + b"x" * 100000)
+    plan = draft.plan
+    {"entry": plan.entry, "unset": plan.unset, "variable": plan.env}[kind][0:3] = [draft.last] * 3
+    setattr(plan, "env_count" if kind == "variable" else f"{kind}_count", 3)
+    node.answers(plan)
+    assert node.open() == "the image's environment is too large"
+    assert node.record() is None
+
+
+def test_open_of_a_read_only_root_mounts_first_and_stays_so(node: Node, docker: Container, home: Path) -> None:
+    flags = lib.SOCKER_PLAN_READONLY | lib.SOCKER_PLAN_SUBMIT_DIR
+    draft = granted(docker, flags=flags).mount(str(home).encode(), b"/made/for/it").accounts(PASSWD, b"g:x:1:\n")
+    node.answers(draft.plan)
+    assert node.open(cwd=b"/usr") == ""
+    assert node.record().flags == flags
+    assert node.open(cwd=os.fsencode(home)) == ""
+    assert os.listdir(docker.root / "made" / "for" / "it") == ["mine"]
+    assert os.listdir(docker.root / str(home).lstrip("/")) == ["mine"]
+    options = {mount.point: mount.options for mount in docker.mounts()}
+    assert "ro" in options["/"]
+    assert "rw" in options[str(home)]
+    with pytest.raises(OSError, match="Read-only file system"):
+        (docker.root / "new").write_text("")
+
+
+def test_open_of_an_image_whose_accounts_cannot_be_read_is_refused_and_closed(node: Node, docker: Container) -> None:
+    (docker.root / "etc").mkdir()
+    os.mkfifo(docker.root / "etc" / "group")
+    node.answers(granted(docker).accounts(PASSWD, b"g:x:1:\n").plan)
+    assert node.open() == "/etc/group of the image cannot be read: Invalid argument"
+    assert not runs(docker.pid)
+    assert node.record() is None
+    assert [name for name in node.files() if not name.endswith(".lock")] == []
+
+
+def test_open_with_a_mount_that_was_asked_for_and_cannot_be_had_is_refused_and_closed(
+    node: Node, docker: Container, home: Path
+) -> None:
+    node.answers(granted(docker).mount(str(home / "absent").encode(), b"/x", lib.SOCKER_MOUNT_ASKED).plan)
+    assert node.open() == f"{home}/absent cannot be mounted: No such file or directory"
+    assert not runs(docker.pid)
+    assert node.record() is None
+
+
+def test_open_below_a_base_does_not_leave_it(node: Node, docker: Container, home: Path, trusted: Path) -> None:
+    (home / "way").symlink_to(trusted)
+    source = str(home / "way").encode()
+    node.answers(granted(docker).mount(source, b"/x", lib.SOCKER_MOUNT_ASKED, len(str(home))).plan)
+    assert node.open() == f"{home}/way cannot be mounted: a link in it leads out of what policy allows"
+
+
+def test_open_of_a_container_with_namespaces_of_its_own_keeps_which(
+    node: Node, start: Callable[..., Container]
+) -> None:
+    container = start(uid=NOBODY, gid=NOBODY, flaws=lib.HOLD_OWN_NET | lib.HOLD_OWN_UTS)
+    flags = lib.SOCKER_PLAN_NET | lib.SOCKER_PLAN_UTS
+    node.answers(granted(container, flags=flags).plan)
+    assert node.open() == ""
+    assert node.record().flags == flags
+
+
+def test_open_of_a_container_that_shares_what_it_must_not_is_refused_and_closed(node: Node, docker: Container) -> None:
+    node.answers(granted(docker, flags=lib.SOCKER_PLAN_NET).plan)
+    assert node.open() == "the container is gone: Docker or somebody ended it; submit the job again"
+    assert not runs(docker.pid)
+    assert node.record() is None
+
+
+# Containers by name
+
+
+def test_open_by_a_name_again_takes_the_container_that_is_there(node: Node, docker: Container) -> None:
+    node.answers(granted(docker).plan)
+    assert node.open(shared=b"n", share=lib.SOCKER_SHARE_CREATE) == ""
+    node.answer.unlink()
+    for share in (lib.SOCKER_SHARE_AUTO, lib.SOCKER_SHARE_EXEC):
+        assert node.open(shared=b"n", share=share, step=9) == ""
+
+
+def test_open_to_create_what_is_there_is_refused(node: Node, docker: Container) -> None:
+    node.answers(granted(docker).plan)
+    assert node.open(shared=b"n", share=lib.SOCKER_SHARE_AUTO) == ""
+    reason = node.open(shared=b"n", share=lib.SOCKER_SHARE_CREATE)
+    assert reason == "the job has a container n already, and :create wants a new one"
+    assert runs(docker.pid)
+    assert node.record(shared=b"n").state == lib.RECORD_OPEN
+
+
+def test_open_of_what_must_be_there_and_is_not_is_refused(node: Node, docker: Container) -> None:
+    node.answers(granted(docker).plan)
+    reason = "the job has no container n on node node1 yet, and :exec opens none"
+    assert node.open(shared=b"n", share=lib.SOCKER_SHARE_EXEC) == reason
+    assert node.record(shared=b"n") is None
+    assert node.open(shared=b"n", share=lib.SOCKER_SHARE_AUTO) == ""
+    docker.end()
+    assert node.open(shared=b"n", share=lib.SOCKER_SHARE_EXEC) == reason
+
+
+def test_open_by_a_name_of_another_container_is_refused(node: Node, docker: Container) -> None:
+    node.answers(granted(docker).plan)
+    assert node.open(shared=b"n", share=lib.SOCKER_SHARE_AUTO) == ""
+    of_another = "the job's container n is of the image debian:bookworm; use another name for alpine"
+    assert node.open(shared=b"n", share=lib.SOCKER_SHARE_AUTO, reference=b"alpine") == of_another
+    with_others = "the job's container n was opened with other options; give the same, or another name"
+    assert node.open(shared=b"n", share=lib.SOCKER_SHARE_EXEC, options=b"root=ro\n") == with_others
+    assert node.open(shared=b"n", share=lib.SOCKER_SHARE_AUTO) == ""
+
+
+# No container
+
+
+def test_open_that_need_not_be_is_noted_and_not_asked_again(node: Node) -> None:
+    node.answers(Draft(verdict=lib.SOCKER_PLAIN).plan)
+    assert node.open(reference=b"", leaks=True) == ""
+    record = node.record(reference=b"")
+    assert (record.state, record.hold.pid) == (lib.RECORD_PLAIN, 0)
+    node.answer.unlink()
+    assert node.open(reference=b"", step=9, cwd=b"/tmp", script=b"/spool/script") == ""
+
+
+def test_open_that_was_asked_for_is_not_answered_by_none(node: Node) -> None:
+    node.answers(Draft(verdict=lib.SOCKER_PLAIN).plan)
+    assert node.open() == "the policy engine refused without a reason"
+    assert node.record() is None
+
+
+# A Docker that does not answer
+
+
+def silence(node: Node) -> int:
+    """How many openings in a row have waited in vain."""
+    path = node.job.parent / "silence"
+    return struct.unpack("=Ixxxxq", path.read_bytes())[0] if path.exists() else 0
+
+
+def silent() -> Any:
+    return Draft(verdict=0, message=b"Docker does not answer", flags=lib.SOCKER_PLAN_SILENT).plan
+
+
+def test_open_after_docker_was_silent_is_refused_at_once_until_it_answers(node: Node, docker: Container) -> None:
+    node.answers(silent())
+    for count in range(1, 4):
+        assert node.open() == "Docker does not answer"
+        assert silence(node) == count
+    node.answers(granted(docker).plan)
+    assert node.open().startswith("Docker on node node1 did not answer the last 3 times; it is asked again in ")
+    assert node.record() is None
+    (node.job.parent / "silence").write_bytes(struct.pack("=Ixxxxq", 3, 0))
+    assert node.open() == ""
+    assert silence(node) == 0
+
+
+def test_open_of_what_is_open_is_not_refused_for_dockers_silence(node: Node, docker: Container) -> None:
+    node.answers(granted(docker).plan)
+    assert node.open() == ""
+    now = int(time.clock_gettime(time.CLOCK_BOOTTIME))
+    (node.job.parent / "silence").write_bytes(struct.pack("=Ixxxxq", 9, now))
+    assert node.open(step=9) == ""
+
+
+def test_open_whose_policy_engine_hangs_counts_as_silence(node: Node) -> None:
+    os.mkfifo(node.answer)
+    node.more = ("deadline=1",)
+    assert "1 s" in node.open()
+    assert silence(node) == 1
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_open_that_fails_otherwise_ends_the_count(node: Node, before: int) -> None:
+    for _ in range(before):
+        node.answers(silent())
+        node.open()
+    assert silence(node) == before
+    node.answers(Draft(verdict=0, message=b"no rule allows it").plan)
+    assert node.open() == "no rule allows it"
+    assert silence(node) == 0
+
+
+def test_open_that_is_cancelled_does_not_end_the_count(node: Node) -> None:
+    node.answers(silent())
+    node.open()
+    node.answer.unlink()
+    os.mkfifo(node.answer)
+    cancelled, cancel = os.pipe()
+
+    def opener() -> str:
+        os.dup2(cancelled, lib.OPENER_CANCEL)
+        use_libdir()
+        os.setgroups([])
+        return refused(lib.opener_open, node.config(), new_request())
+
+    child = Child(opener)
+    # its intent is written before the policy engine is asked
+    assert eventually(lambda: node.record() is not None)
+    os.write(cancel, b"x")
+    assert child.wait().said == "cancelled"
+    assert silence(node) == 1
+    os.close(cancelled)
+    os.close(cancel)
+
+
+def test_open_of_more_containers_than_a_job_may_have_is_refused(node: Node, docker: Container) -> None:
+    node.answers(granted(docker).plan)
+    assert node.open() == ""
+    fd = done(lib.record_open_dir, os.fsencode(node.state), NODE, JOB, 0)
+    for number in range(lib.RECORD_KEYS_MAX - 1):
+        os.close(done(lib.record_lock, fd, f"{number:016x}".encode(), 1, -1))
+    os.close(fd)
+    reason = "the job has asked for 32 different images on node node1, which is the most; use another job"
+    assert node.open(reference=b"other") == reason
+    assert node.open() == ""
 
 
 def test_open_that_is_denied_says_why_and_leaves_no_record(node: Node) -> None:

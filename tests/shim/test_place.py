@@ -38,6 +38,31 @@ def test_place_of_a_user_may_be_covered(path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "target",
+    ["/", "/proc", "/proc/1", "/sys", "/sys/fs/cgroup", "/dev", "/.socker", "/.socker/hold", "/run/socker",
+     "/run/socker/node1"],
+)  # fmt: skip
+def test_place_that_nobody_may_ask_for_is_refused_to_devices_too(target: str) -> None:
+    assert lib.place_is_refused(target.encode(), False)
+    assert lib.place_is_refused(target.encode(), True)
+
+
+@pytest.mark.parametrize("target", ["/dev/null", "/dev/shm", "/dev/dri/card0"])
+def test_place_below_dev_is_for_devices_alone(target: str) -> None:
+    assert lib.place_is_refused(target.encode(), False)
+    assert not lib.place_is_refused(target.encode(), True)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/etc", "/etc/x", "/usr", "/bin", "/lib", "/home", "/opt", "/run", "/run/user", "/process", "/system", "/devices",
+     "/.sockers", "/run/sockers", "/run/socke"],
+)  # fmt: skip
+def test_place_that_a_user_may_ask_for_is_not_refused(target: str) -> None:
+    assert not lib.place_is_refused(target.encode(), False)
+
+
+@pytest.mark.parametrize(
     ("made", "cwd", "misses"),
     [
         pytest.param(record("/home/u"), b"/home/u/x", False, id="below a place"),

@@ -40,16 +40,18 @@ class Draft:
         for name, value in (values | fields).items():
             setattr(self.plan, name, value)
         self.plan.workdir = self.text(b"/")
+        self.plan.passwd = self.plan.group = self.text(b"")
 
     def text(self, value: bytes) -> int:
         offset = int(self.plan.text_size)
         ffi.memmove(self.plan.text + offset, value + b"\0", len(value) + 1)
         self.plan.text_size += len(value) + 1
+        self.last = offset
         return offset
 
-    def mount(self, source: bytes, target: bytes, flags: int = 0) -> Draft:
+    def mount(self, source: bytes, target: bytes, flags: int = 0, base: int = 0) -> Draft:
         mount = self.plan.mounts[self.plan.mount_count]
-        mount.source, mount.target, mount.flags = self.text(source), self.text(target), flags
+        mount.source, mount.target, mount.flags, mount.base = self.text(source), self.text(target), flags, base
         self.plan.mount_count += 1
         return self
 
@@ -62,12 +64,31 @@ class Draft:
         self.plan.workdir = self.text(value)
         return self
 
+    def entry(self, *words: bytes) -> Draft:
+        for word in words:
+            self.plan.entry[self.plan.entry_count] = self.text(word)
+            self.plan.entry_count += 1
+        return self
+
+    def unset(self, *names: bytes) -> Draft:
+        for name in names:
+            self.plan.unset[self.plan.unset_count] = self.text(name)
+            self.plan.unset_count += 1
+        return self
+
+    def accounts(self, passwd: bytes, group: bytes) -> Draft:
+        self.plan.passwd, self.plan.group = self.text(passwd), self.text(group)
+        return self
+
 
 def whole() -> Any:
     """A plan with one of everything."""
     draft = Draft(flags=lib.SOCKER_PLAN_SUBMIT_DIR)
-    draft.mount(b"/home/u", b"/home/u").mount(b"/data", b"/ro", lib.SOCKER_MOUNT_READONLY)
-    return draft.variable(b"PATH=/bin").variable(b"EMPTY=").workdir(b"/work").plan
+    draft.mount(b"/home/u", b"/home/u", base=5).mount(b"/data", b"/ro", lib.SOCKER_MOUNT_READONLY)
+    draft.mount(b"size=64m", b"/tmp", lib.SOCKER_MOUNT_TMPFS | lib.SOCKER_MOUNT_ASKED)
+    draft.variable(b"PATH=/bin").variable(b"EMPTY=").workdir(b"/work").entry(b"tini", b"--", b"")
+    draft.unset(b"CUDA_VISIBLE_DEVICES", b"B")
+    return draft.accounts(b"u:x:61000:61001::/home/u:/bin/sh\n", b"g:x:61001:u\n").plan
 
 
 def refusal(plan: Any) -> str:
@@ -117,13 +138,19 @@ BOUNDS = "the plan is out of bounds"
         ("hold_pid", 0, NO_HOLD),
         ("hold_pid", 1, NO_HOLD),
         ("hold_pid", -1, NO_HOLD),
-        ("flags", 2, "the plan has an unknown flag"),
+        ("flags", lib.SOCKER_PLAN_LEFT, "the plan has an unknown flag"),
+        ("flags", 64, "the plan has an unknown flag"),
         ("flags", 2**31, "the plan has an unknown flag"),
         ("text_size", lib.SOCKER_TEXT_SIZE + 1, BOUNDS),
         ("text_size", 2**32 - 1, BOUNDS),
         ("mount_count", lib.SOCKER_MOUNTS_MAX + 1, BOUNDS),
         ("mount_count", 2**32 - 1, BOUNDS),
         ("env_count", lib.SOCKER_ENV_MAX + 1, BOUNDS),
+        ("entry_count", lib.SOCKER_ENTRY_MAX + 1, BOUNDS),
+        ("entry_count", 2**32 - 1, BOUNDS),
+        ("unset_count", lib.SOCKER_UNSET_MAX + 1, BOUNDS),
+        ("passwd", 2**32 - 1, "the plan's accounts are malformed"),
+        ("group", lib.SOCKER_TEXT_SIZE, "the plan's accounts are malformed"),
         ("workdir", 2**32 - 1, "the plan's working directory is not a plain absolute path"),
         ("text_size", 0, "the plan's working directory is not a plain absolute path"),
     ],
@@ -153,9 +180,80 @@ def test_plan_with_a_plain_path_is_accepted(path: bytes) -> None:
     done(lib.plan_check, Draft().mount(path, path).workdir(path).plan, new_request(nonce=NONCE))
 
 
-@pytest.mark.parametrize("flags", [2, 3, 2**31])
+@pytest.mark.parametrize("flags", [32, 33, 2**31])
 def test_plan_with_an_unknown_mount_flag_is_refused(flags: int) -> None:
     assert refusal(Draft().mount(b"/x", b"/x", flags).plan) == "mount 0 of the plan is malformed"
+
+
+@pytest.mark.parametrize("flags", range(32))
+def test_plan_with_any_known_mount_flags_is_accepted(flags: int) -> None:
+    done(lib.plan_check, Draft().mount(b"/x", b"/y", flags).plan, new_request(nonce=NONCE))
+
+
+@pytest.mark.parametrize("flag", ["SUBMIT_DIR", "NET", "IPC", "UTS", "READONLY"])
+def test_plan_with_a_known_flag_is_accepted(flag: str) -> None:
+    flags = getattr(lib, f"SOCKER_PLAN_{flag}")
+    done(lib.plan_check, Draft(flags=flags).plan, new_request(nonce=NONCE))
+
+
+@pytest.mark.parametrize("path", UNPLAIN)
+def test_plan_with_an_empty_file_system_has_a_plain_target_and_any_source(path: bytes) -> None:
+    """The source is what the kernel is told of it; that is the kernel's to refuse."""
+    done(lib.plan_check, Draft().mount(path, b"/x", lib.SOCKER_MOUNT_TMPFS).plan, new_request(nonce=NONCE))
+    reason = refusal(Draft().mount(b"size=1m", path, lib.SOCKER_MOUNT_TMPFS).plan)
+    assert reason == "mount 0 of the plan is malformed"
+
+
+@pytest.mark.parametrize("flags", [lib.SOCKER_MOUNT_ASKED, lib.SOCKER_MOUNT_DEVICE, lib.SOCKER_MOUNT_READONLY])
+def test_plan_with_an_unplain_source_of_another_kind_is_refused(flags: int) -> None:
+    assert refusal(Draft().mount(b"/a/../b", b"/x", flags).plan) == "mount 0 of the plan is malformed"
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_plan_with_an_entry_point_outside_the_text_is_refused(index: int) -> None:
+    plan = whole()
+    plan.entry[index] = plan.text_size
+    assert refusal(plan) == "the plan's entry point is malformed"
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_plan_with_a_variable_to_unset_outside_the_text_is_refused(index: int) -> None:
+    plan = whole()
+    plan.unset[index] = plan.text_size
+    assert refusal(plan) == "the plan's variables are malformed"
+
+
+@pytest.mark.parametrize(("base", "fits"), [(0, True), (1, True), (7, True), (8, False), (2**32 - 1, False)])
+def test_plan_with_a_base_longer_than_the_source_is_refused(base: int, *, fits: bool) -> None:
+    plan = Draft().mount(b"/home/u", b"/x", base=base).plan
+    if fits:
+        done(lib.plan_check, plan, new_request(nonce=NONCE))
+    else:
+        assert refusal(plan) == "mount 0 of the plan is malformed"
+
+
+def test_plan_of_no_container_is_accepted_where_none_was_asked_for() -> None:
+    done(lib.plan_check, Draft(verdict=lib.SOCKER_PLAIN, uid=0).plan, new_request(nonce=NONCE, reference=b""))
+
+
+def test_plan_of_no_container_is_refused_where_one_was_asked_for() -> None:
+    """Or the command would run on the host."""
+    assert refusal(Draft(verdict=lib.SOCKER_PLAIN).plan) == "the policy engine refused without a reason"
+
+
+@pytest.mark.parametrize("field", ["magic", "size", "nonce"])
+def test_plan_of_no_container_that_is_no_answer_is_refused(field: str) -> None:
+    plan = Draft(verdict=lib.SOCKER_PLAIN, **{field: 1}).plan
+    assert refused(lib.plan_check, plan, new_request(nonce=NONCE, reference=b"")) == NO_ANSWER
+
+
+@pytest.mark.parametrize("field", ["passwd", "group"])
+def test_plan_with_accounts_without_end_is_refused(field: str) -> None:
+    plan = whole()
+    ffi.memmove(plan.text + lib.SOCKER_TEXT_SIZE - 2, b"xx", 2)
+    plan.text_size = lib.SOCKER_TEXT_SIZE
+    setattr(plan, field, lib.SOCKER_TEXT_SIZE - 2)
+    assert refusal(plan) == "the plan's accounts are malformed"
 
 
 @pytest.mark.parametrize("field", ["source", "target"])
@@ -198,7 +296,7 @@ def test_plan_whose_digest_has_no_end_is_refused_without_reading_on() -> None:
     assert in_child(whole_of_digits) == NO_DIGEST
 
 
-@pytest.mark.parametrize("verdict", [0, 1, 2**32 - 1, lib.SOCKER_POLICY_DONE])
+@pytest.mark.parametrize("verdict", [0, 1, 2**32 - 1, lib.SOCKER_POLICY_DONE, lib.SOCKER_PLAIN])
 def test_plan_with_another_verdict_is_refused_with_its_message(verdict: int) -> None:
     plan = Draft(verdict=verdict, message=b"image \x1b[31m\xc2\x9b\xff is not allowed").plan
     assert refusal(plan) == r"image \x1b[31m\xc2\x9b\xff is not allowed"
@@ -254,9 +352,13 @@ def assert_safe(plan: Any) -> None:
 
     assert is_plain(at(plan.workdir))
     for mount in plan.mounts[0 : plan.mount_count]:
-        assert is_plain(at(mount.source))
+        assert is_plain(at(mount.source)) or mount.flags & lib.SOCKER_MOUNT_TMPFS
         assert is_plain(at(mount.target))
-        assert mount.flags in (0, lib.SOCKER_MOUNT_READONLY)
+        assert mount.flags < 32
+        assert mount.base <= len(at(mount.source))
+    assert not plan.flags & ~(1 | 4 | 8 | 16 | 32)
+    for offset in (plan.passwd, plan.group, *plan.entry[0 : plan.entry_count], *plan.unset[0 : plan.unset_count]):
+        at(offset)
     for offset in plan.env[0 : plan.env_count]:
         name, equals, _ = at(offset).partition(b"=")
         assert name
@@ -269,6 +371,8 @@ SPOTS = [
     *range(ffi.offsetof("struct socker_plan", "message") + 4),
     *range(ffi.offsetof("struct socker_plan", "digest"), ffi.offsetof("struct socker_plan", "mounts") + 24),
     *range(ffi.offsetof("struct socker_plan", "env"), ffi.offsetof("struct socker_plan", "env") + 8),
+    *range(ffi.offsetof("struct socker_plan", "unset"), ffi.offsetof("struct socker_plan", "unset") + 8),
+    *range(ffi.offsetof("struct socker_plan", "entry"), ffi.offsetof("struct socker_plan", "entry") + 12),
     *range(ffi.offsetof("struct socker_plan", "text"), ffi.offsetof("struct socker_plan", "text") + 64),
 ]
 CHANGES = st.lists(st.tuples(st.sampled_from(SPOTS), st.integers(min_value=0, max_value=255)), max_size=6)
@@ -297,7 +401,7 @@ TEXTS = st.lists(PIECES, max_size=12).map(b"".join)
 OFFSETS = st.integers(min_value=0, max_value=20)
 
 
-@given(arena=TEXTS, offsets=st.tuples(OFFSETS, OFFSETS, OFFSETS, OFFSETS), flags=st.sampled_from([0, 1, 2]))
+@given(arena=TEXTS, offsets=st.tuples(OFFSETS, OFFSETS, OFFSETS, OFFSETS), flags=st.sampled_from([0, 1, 2, 32]))
 def test_plan_with_any_paths_and_variables_is_refused_or_safe(
     arena: bytes, offsets: tuple[int, int, int, int], flags: int
 ) -> None:
@@ -319,7 +423,12 @@ def test_the_safety_that_is_checked_is_not_empty() -> None:
         lambda plan: setattr(plan, "id", b""),
         lambda plan: setattr(plan, "hold_pid", 1),
         lambda plan: setattr(plan, "workdir", plan.text_size),
-        lambda plan: setattr(plan.mounts[0], "flags", 4),
+        lambda plan: setattr(plan.mounts[0], "flags", 32),
+        lambda plan: setattr(plan.mounts[0], "base", 8),
+        lambda plan: plan.unset.__setitem__(1, plan.text_size),
+        lambda plan: setattr(plan, "flags", lib.SOCKER_PLAN_LEFT),
+        lambda plan: setattr(plan, "passwd", plan.text_size),
+        lambda plan: plan.entry.__setitem__(1, plan.text_size),
         lambda plan: setattr(plan.mounts[0], "source", 1),
         lambda plan: ffi.memmove(plan.text + plan.env[0], b"PMI", 3),
     )

@@ -135,6 +135,8 @@ def set_last_byte(record: Any) -> None:
         pytest.param(lambda record: setattr(record, "cgroup_count", lib.RECORD_CGROUPS_MAX + 1), id="cgroups"),
         pytest.param(lambda record: setattr(record, "place_count", lib.RECORD_PLACES_MAX + 1), id="places"),
         pytest.param(lambda record: setattr(record, "env_count", lib.SOCKER_ENV_MAX + 1), id="variables"),
+        pytest.param(lambda record: setattr(record, "entry_count", lib.SOCKER_ENTRY_MAX + 1), id="entry point"),
+        pytest.param(lambda record: setattr(record, "unset_count", lib.SOCKER_UNSET_MAX + 1), id="unset variables"),
         pytest.param(lambda record: setattr(record, "filter_count", lib.RECORD_FILTERS_MAX + 1), id="filters"),
         pytest.param(set_last_byte, id="text without end"),
     ],
@@ -179,6 +181,34 @@ def test_record_place_of_is_the_longest_that_holds_the_path() -> None:
     assert holder(b"/home/user") == "/home"
     assert holder(b"/homes") == "/homes"
     assert holder(b"/hom") is None
+
+
+def test_record_place_of_what_is_not_the_hosts_holds_itself_alone() -> None:
+    record = new_record()
+    add_place(record, "/home/u")
+    add_place(record, "/home/u/tmp", other=True)
+
+    def holder(path: bytes) -> str | None:
+        place = lib.record_place_of(record, path)
+        return None if place == ffi.NULL else ffi.string(record.text + place.path).decode()
+
+    assert holder(b"/home/u/tmp") == "/home/u/tmp"
+    assert holder(b"/home/u/tmp/below") is None
+    assert holder(b"/home/u/tmpfile") == "/home/u"
+
+
+def test_record_keys_are_counted_by_their_locks(directory: int) -> None:
+    assert lib.record_count_keys(directory) == 0
+    for number in range(3):
+        os.close(done(lib.record_lock, directory, f"{number:016x}".encode(), 1, -1))
+    write(directory, new_record())
+    assert lib.record_count_keys(directory) == 3
+    # the directory is not read to its end for good
+    assert lib.record_count_keys(directory) == 3
+
+
+def test_record_keys_of_no_directory_cannot_be_counted() -> None:
+    assert lib.record_count_keys(-1) == -1
 
 
 PATHS = st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))

@@ -154,7 +154,12 @@ def unknown_job() -> None:
     lib.fake_item_error(lib.S_JOB_ID, lib.ESPANK_ERROR)
 
 
+def unknown_option() -> None:
+    lib.fake_env(b"SLURM_SOCKER_OPTIONS", b"root=ro\nx=y")
+
+
 REFUSALS = [
+    (unknown_option, 'SLURM_SOCKER_OPTIONS holds what is no option: "x=y"'),
     (no_reference, "--container: empty; give an image reference such as debian:bookworm"),
     (long_reference, "--container: the image reference is longer than 511 bytes"),
     (unreadable, "--container: unreadable: Valid only in remote context"),
@@ -221,10 +226,10 @@ def test_step_whose_opener_grants_with_a_record_of_another_is_refused(state: Pat
 # A step with a container
 
 
-def put(state: Path, record: Any, *, suffix: str = "") -> Path:
-    """Writes the record as the opener does; its path."""
+def put(state: Path, record: Any, *, suffix: str = "", request: Any = None) -> Path:
+    """Writes the record as the opener does, for the key of a step's request; its path."""
     fd = done(lib.record_open_dir, os.fsencode(state), NODE, JOB, 1)
-    key = key_of(new_request())
+    key = key_of(request or new_request())
     done(lib.record_write, fd, key, record)
     os.close(fd)
     path = state / NODE.decode() / str(JOB) / key.decode()
@@ -273,7 +278,36 @@ def without_the_directory(container: Container) -> Any:
     return record
 
 
-@pytest.mark.parametrize("made", [intent, of_another_job, of_another_user, of_a_dead_container, without_the_directory])
+def with_a_namespace_that_is_the_hosts(container: Container) -> Any:
+    record = container.record()
+    record.flags = lib.SOCKER_PLAN_NET
+    return record
+
+
+def of_no_container(container: Container) -> Any:
+    """Of a step that asked for none; this one did."""
+    record = container.record(new_request(reference=b""))
+    record.state = lib.RECORD_PLAIN
+    return record
+
+
+def with_other_options(container: Container) -> Any:
+    return container.record(new_request(options=b"root=ro\n"))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        intent,
+        of_another_job,
+        of_another_user,
+        of_a_dead_container,
+        without_the_directory,
+        with_a_namespace_that_is_the_hosts,
+        of_no_container,
+        with_other_options,
+    ],
+)
 def test_step_does_not_join_by_a_record_that_is_not_for_it(
     state: Path, container: Container, trusted: Path, made: Callable[[Container], Any]
 ) -> None:
@@ -306,6 +340,219 @@ def test_step_gets_the_images_environment(state: Path, container: Container) -> 
     assert run(*words(state, "fail")) == [EVERYTHING_IN_ORDER]
     found = {name: job_environment(name) for name in ("PATH", "EMPTY", "WITH", "JOBS")}
     assert found == {"PATH": "/image/bin", "EMPTY": "", "WITH": "a=b", "JOBS": "own"}
+
+
+def add_env(record: Any, *variables: bytes) -> Any:
+    for variable in variables:
+        record.env[record.env_count] = lib.record_add_text(record, variable)
+        record.env_count += 1
+    return record
+
+
+@pytest.mark.parametrize(
+    ("names", "jobs"),
+    [
+        (b"PATH", True),
+        (b"A,PATH", True),
+        (b"PATH,B", True),
+        (b"A,PATH,B", True),
+        (b"XPATH,PATH", True),
+        (b"PATHPATH,PATH", True),
+        (b"XPATH", False),
+        (b"PATHX", False),
+        (b"PATHPATH", False),
+        (b"PAT", False),
+        (b"A,B", False),
+    ],
+)
+def test_step_keeps_the_jobs_variables_that_were_named(
+    state: Path, container: Container, names: bytes, *, jobs: bool
+) -> None:
+    put(state, add_env(container.record(), b"PATH=/image", b"OTHER=image"))
+    lib.fake_env(b"PATH", b"/usr/bin")
+    lib.fake_env(b"OTHER", b"job")
+    lib.fake_env(b"SLURM_SOCKER_OPTIONS", b"env=" + names)
+    assert run(*words(state, "fail")) == [EVERYTHING_IN_ORDER]
+    assert job_environment("PATH") == ("/usr/bin" if jobs else "/image")
+    assert job_environment("OTHER") == "image"
+
+
+def test_step_keeps_an_empty_variable_and_takes_the_images_for_one_that_the_job_has_not(
+    state: Path, container: Container
+) -> None:
+    put(state, add_env(container.record(), b"EMPTY=image", b"ABSENT=image"))
+    lib.fake_env(b"EMPTY", b"")
+    lib.fake_env(b"SLURM_SOCKER_OPTIONS", b"env=EMPTY,ABSENT")
+    assert run(*words(state, "fail")) == [EVERYTHING_IN_ORDER]
+    assert (job_environment("EMPTY"), job_environment("ABSENT")) == ("", "image")
+
+
+def test_step_does_not_get_what_the_plan_takes_away(state: Path, container: Container) -> None:
+    record = add_env(container.record(), b"CUDA_VISIBLE_DEVICES=all", b"KEPT=image")
+    for index, name in enumerate((b"CUDA_VISIBLE_DEVICES", b"ROCR_VISIBLE_DEVICES", b"ABSENT")):
+        record.unset[index] = lib.record_add_text(record, name)
+        record.unset_count += 1
+    put(state, record)
+    lib.fake_env(b"ROCR_VISIBLE_DEVICES", b"0")
+    lib.fake_env(b"SLURM_SOCKER_OPTIONS", b"env=ROCR_VISIBLE_DEVICES")
+    assert run(*words(state, "fail")) == [EVERYTHING_IN_ORDER]
+    names = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ABSENT", "KEPT")
+    assert [job_environment(name) for name in names] == [None, None, None, "image"]
+
+
+def test_step_whose_working_directory_is_none_in_the_container_is_refused(state: Path, container: Container) -> None:
+    put(state, container.record())
+    lib.fake_env(b"SLURM_SOCKER_OPTIONS", b"workdir=/absent")
+    assert run(*words(state, "fail"), tasks=2) == [1, 1]
+    assert messages() == said("the working directory /absent is none in the container: No such file or directory")
+
+
+# The image's entry point
+
+
+def with_entry(container: Container, *entry: bytes) -> Any:
+    record = container.record()
+    for index, word in enumerate(entry):
+        record.entry[index] = lib.record_add_text(record, word)
+        record.entry_count += 1
+    return record
+
+
+def command() -> list[str | None]:
+    """What Slurm executes, and what entry.c is told."""
+    names = ("SOCKER_ENTRY", "SOCKER_ENTRY_0", "SOCKER_ENTRY_1", "SOCKER_ENTRY_2", "SOCKER_ENTRY_COMMAND")
+    return [ffi.string(lib.fake_argv_word(0)).decode(), *(job_environment(name) for name in names)]
+
+
+@pytest.fixture
+def argv() -> None:
+    argv, _kept = strings(["cmd", "argument"])
+    lib.fake_argv(2, argv)
+
+
+@pytest.mark.usefixtures("argv")
+def test_step_with_the_entry_point_executes_it_with_the_command(state: Path, container: Container) -> None:
+    put(state, with_entry(container, b"/init", b""))
+    lib.fake_env(b"SLURM_SOCKER_OPTIONS", b"entrypoint=yes")
+    lib.fake_env(b"SOCKER_ENTRY_0", b"the user's own")
+    assert run(*words(state, "fail")) == [EVERYTHING_IN_ORDER]
+    assert command() == ["/.socker/entry", "2", "/init", "", None, "cmd"]
+    assert ffi.string(lib.fake_argv_word(1)) == b"argument"
+
+
+@pytest.mark.usefixtures("argv")
+@pytest.mark.parametrize(
+    ("options", "entry"), [(b"", (b"/init",)), (b"entrypoint=no", (b"/init",)), (b"entrypoint=yes", ())]
+)
+def test_step_without_the_entry_point_executes_the_command(
+    state: Path, container: Container, options: bytes, entry: tuple[bytes, ...]
+) -> None:
+    put(state, with_entry(container, *entry))
+    lib.fake_env(b"SLURM_SOCKER_OPTIONS", options)
+    assert run(*words(state, "fail")) == [EVERYTHING_IN_ORDER]
+    assert command() == ["cmd", None, None, None, None, None]
+
+
+def test_step_with_the_entry_point_and_no_command_is_refused(state: Path, container: Container) -> None:
+    put(state, with_entry(container, b"/init"))
+    lib.fake_env(b"SLURM_SOCKER_OPTIONS", b"entrypoint=yes")
+    assert run(*words(state, "fail")) == [1]
+    assert messages() == said("Slurm does not tell the command that the ENTRYPOINT gets")
+
+
+# A container by name
+
+
+@pytest.mark.parametrize("mode", [b"", b":auto", b":exec"])
+def test_step_with_a_name_joins_its_container_without_an_opener(state: Path, container: Container, mode: bytes) -> None:
+    request = new_request(shared=b"n", share=lib.SOCKER_SHARE_CREATE)
+    put(state, container.record(request), request=request)
+    lib.fake_env(b"SLURM_SOCKER_OPTIONS", b"name=n" + mode)
+    assert run(*words(state, "fail")) == [EVERYTHING_IN_ORDER]
+
+
+def test_step_that_creates_a_name_asks_the_opener_whatever_is_there(state: Path, container: Container) -> None:
+    request = new_request(shared=b"n")
+    put(state, container.record(request), request=request)
+    lib.fake_env(b"SLURM_SOCKER_OPTIONS", b"name=n:create")
+    assert run(*words(state, "refuse/it is there")) == [1]
+    assert messages() == said("it is there")
+    # whose word its tasks take
+    assert run(*words(state, "grant"), tasks=2) == [EVERYTHING_IN_ORDER] * 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "lines"),
+    [({"reference": b"alpine"}, b"name=n"), ({"options": b"root=ro\n"}, b"name=n\nroot=rw"), ({}, b"gpus=yes\nname=n")],
+)
+def test_step_with_a_name_of_another_container_asks_the_opener(
+    state: Path, container: Container, fields: dict[str, bytes], lines: bytes
+) -> None:
+    request = new_request(shared=b"n", **fields)
+    put(state, container.record(request), request=request)
+    lib.fake_env(b"SLURM_SOCKER_OPTIONS", lines)
+    assert run(*words(state, "refuse/another one")) == [1]
+    assert messages() == said("another one")
+
+
+def test_step_with_a_name_need_not_repeat_its_options(state: Path, container: Container) -> None:
+    request = new_request(shared=b"n", options=b"gpus=yes\nroot=ro\n")
+    put(state, container.record(request), request=request)
+    for lines in (b"name=n", b"name=n\nroot=ro"):
+        lib.fake_env(b"SLURM_SOCKER_OPTIONS", lines)
+        assert run(*words(state, "fail")) == [EVERYTHING_IN_ORDER]
+
+
+# Where policy may require a container
+
+ON_THE_HOST = {"root": False, "uid": USER, "capabilities": "0" * 16, "seccomp": "0"}
+
+
+@pytest.fixture
+def plain() -> Any:
+    """The request of a step that asks for no container."""
+    lib.fake_env(b"SLURM_CONTAINER", ffi.NULL)
+    return new_request(reference=b"")
+
+
+def test_plain_step_runs_on_the_host_where_the_opener_says_so(state: Path, plain: Any) -> None:
+    path = put(state, new_record(lib.RECORD_PLAIN, plain), suffix=".ready", request=plain)
+    assert run(*words(state, f"publish{path}"), "plain=ask", tasks=2) == [ON_THE_HOST] * 2
+    # the next one asks nobody
+    assert run(*words(state, "fail"), "plain=ask", tasks=2, leaks=True) == [ON_THE_HOST] * 2
+    assert messages() == []
+
+
+def test_plain_step_for_which_a_container_is_required_joins_it(state: Path, container: Container, plain: Any) -> None:
+    put(state, container.record(plain), request=plain)
+    assert run(*words(state, "fail"), "plain=ask", tasks=2) == [EVERYTHING_IN_ORDER] * 2
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("refuse/no container for you", "no container for you"),
+        ("vanish", "opening the container was interrupted"),
+        ("fail", f"the opener ended at its start (status {7 << 8}); tell your administrator"),
+    ],
+)
+def test_plain_step_that_cannot_be_asked_for_is_refused(state: Path, plain: Any, behaviour: str, reason: str) -> None:
+    assert plain.job == JOB
+    assert run(*words(state, behaviour), "plain=ask", tasks=2) == [1, 1]
+    assert messages() == said(reason)
+
+
+def test_plain_step_does_not_take_options_of_none(state: Path, plain: Any) -> None:
+    lib.fake_env(b"SLURM_SOCKER_OPTIONS", b"nonsense")
+    put(state, new_record(lib.RECORD_PLAIN, plain), request=plain)
+    assert run(*words(state, "fail"), "plain=ask") == [ON_THE_HOST]
+
+
+@pytest.mark.parametrize("more", [(), ("plain=host",)])
+def test_plain_step_is_left_alone_where_nothing_is_asked(state: Path, plain: Any, more: tuple[str, ...]) -> None:
+    assert plain.job == JOB
+    assert run(*words(state, "fail"), *more) == [ON_THE_HOST]
+    assert messages() == []
 
 
 def test_step_that_is_refused_leaves_the_environment_alone(state: Path, container: Container) -> None:

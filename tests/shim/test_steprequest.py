@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("node_name")
 def read() -> Any:
     request = ffi.new("struct socker_request *")
     err = ffi.new("struct socker_error *")
-    result = lib.steprequest_read(lib.fake_handle(), request, err)
+    result = lib.steprequest_read(lib.fake_handle(), True, request, ffi.new("struct task_options *"), err)
     assert (bytes(ffi.string(err.text)).decode(), result) == ("", 0)
     # a part of it does not keep the whole alive
     KEPT.append(request)
@@ -29,7 +29,8 @@ def read() -> Any:
 
 def refusal() -> str:
     err = ffi.new("struct socker_error *")
-    assert lib.steprequest_read(lib.fake_handle(), ffi.new("struct socker_request *"), err) == -1
+    request, tasks = ffi.new("struct socker_request *"), ffi.new("struct task_options *")
+    assert lib.steprequest_read(lib.fake_handle(), True, request, tasks, err) == -1
     return bytes(ffi.string(err.text)).decode()
 
 
@@ -67,6 +68,16 @@ def test_step_whose_environment_cannot_be_read_wants_a_container(error: str) -> 
     lib.fake_env_error(getattr(lib, error))
     assert lib.steprequest_wanted(lib.fake_handle())
     assert refusal() == f"--container: unreadable: {ffi.string(lib.spank_strerror(getattr(lib, error))).decode()}"
+
+
+def test_request_of_a_step_that_wants_none_has_no_reference_and_no_options() -> None:
+    """Whether a container is required is asked all the same."""
+    lib.fake_env(b"SLURM_SOCKER_OPTIONS", b"root=ro")
+    request, tasks = ffi.new("struct socker_request *"), ffi.new("struct task_options *", {"workdir": b"/left"})
+    err = ffi.new("struct socker_error *")
+    assert lib.steprequest_read(lib.fake_handle(), False, request, tasks, err) == 0
+    assert (ffi.string(request.reference), ffi.string(request.options), ffi.string(tasks.workdir)) == (b"", b"", b"")
+    assert (request.job, request.uid, ffi.string(request.node)) == (JOB, USER, NODE)
 
 
 def test_step_with_a_handle_that_is_none_wants_a_container() -> None:
