@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 
+from socker.entry import FIELDS, Entry
 from socker.errors import CatalogueError, PolicyFileError
 from socker.reference import ImageId, Reference
 from socker.text import one_line
 from socker.trustedfile import ROOT, open_trusted
-from socker.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,29 +36,6 @@ SUFFIXES = (".yaml", ".yml")  # of the files that count in a directory
 
 _INDEX = "socker-index 1"
 _PIECE = 4096  # bytes that are read at once
-
-
-class Entry(Value):
-    """
-    One image, every field as its file has it; one that is not there is empty.
-
-    `repository` and `tag` are as Docker shows them. `digest` is what the name is pinned to, `sha256:` and 64 hex
-    digits. `created_at` and `created_since` are Docker's words; `synced_at` is UTC, ISO 8601.
-    """
-
-    id: str
-    desc: str
-    repository: str
-    tag: str
-    created_since: str
-    created_at: str
-    size: str
-    digest: str
-    nodes: tuple[str, ...]
-    synced_at: str
-
-
-FIELDS = tuple(Entry.__annotations__)
 
 
 class Catalogue:

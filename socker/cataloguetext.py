@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from socker.catalogue import FIELDS, Entry
+from socker.entry import FIELDS, Entry
 from socker.errors import CatalogueError, InvalidReference
 from socker.reference import ImageId, Named, check_digest, parse, split_tag
 from socker.text import one_line, quoted

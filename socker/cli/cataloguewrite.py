@@ -18,7 +18,7 @@ from socker.trustedfile import open_trusted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from socker.catalogue import Entry
+    from socker.entry import Entry
 
 LOCK_SECONDS = 60.0  # to wait for another writer
 _READABLE = 0o644

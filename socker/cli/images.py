@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from socker.catalogue import DEFAULT_PATH, FIELDS, load
+from socker.catalogue import DEFAULT_PATH, load
 from socker.cli.app import require_root, tell
 from socker.cli.show import json_option, print_json, print_table
+from socker.entry import FIELDS
 from socker.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from socker.catalogue import Entry
+    from socker.entry import Entry
 
 _HEAD = ("REPOSITORY", "TAG", "ID", "CREATED", "SIZE", "NODES", "DESCRIPTION")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")

@@ -7,11 +7,11 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from socker.catalogue import FIELDS, Entry
 from socker.cli.app import tell
 from socker.cli.cataloguewrite import locked, read_file, write_file
 from socker.cli.dockerapi import Docker
 from socker.cli.site import find_site
+from socker.entry import FIELDS, Entry
 from socker.errors import InvalidReference
 from socker.reference import parse, split_tag
 

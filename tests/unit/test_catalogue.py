@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from socker.catalogue import FIELDS, Catalogue, Entry, index_path, kept_index, load, make_index
+from socker.catalogue import Catalogue, index_path, kept_index, load, make_index
 from socker.cataloguetext import read_entries, write_entries
 from socker.cli import cataloguewrite
 from socker.cli.cataloguewrite import locked, read_file, write_file, write_index
+from socker.entry import FIELDS, Entry
 from socker.errors import CatalogueError
 from socker.reference import parse
 from socker.trustedfile import open_trusted
