@@ -40,14 +40,15 @@ def check(*, file: str | None, slurm_conf: str | None, as_json: bool) -> None:
     path = file or find_site(slurm_conf).word("policy")
     tell(f"reading {path}")
     try:
-        policy = _read(path) if file else load(path)
+        policy = load_draft(path) if file else load(path)
     except PolicyFileError as error:
         _finish(path, None, [], str(error), as_json=as_json)
         leave(NO)
     _finish(path, policy, _doubts(os.path.abspath(path)) if file else [], "", as_json=as_json)
 
 
-def _read(path: str) -> Policy:
+def load_draft(path: str) -> Policy:
+    """Return what a file says, whoever can write it. Raises PolicyFileError."""
     with Path(path).open("rb") as file:
         data = file.read(MAX_SIZE + 1)
     if len(data) > MAX_SIZE:
