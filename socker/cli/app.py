@@ -104,8 +104,10 @@ def _guarded(call: Callable[[], object]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        # whoever read has read enough; what Python would say at its end goes nowhere
+    except (BrokenPipeError, SystemExit):
+        if "_SOCKER_COMPLETE" in os.environ:
+            raise
+        # whoever read has read enough (click ends the process then); what Python would say at its end goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return YES
     except Exception as error:

@@ -164,7 +164,7 @@ class _Explained:
         self._policy = policy
         self._case = case
         self._decision = preview(policy, case)
-        self._rules = [self._rule(rule) for rule in policy.rules]
+        self._rules = [self._rule(rule) for rule in self._reached(self._decision.rule)]
 
     def _rule(self, rule: Rule) -> dict[str, Any]:
         """Return what a rule answers: yes, no, "depends" on the image, "unknown" where a fact is missing."""
@@ -205,13 +205,14 @@ class _Explained:
             "verdict": verdict,
             "rule": decision.rule,
             "reason": reason,
-            "rules": self._reached(decision.rule),
+            "rules": self._rules,
             "module": self._policy.module,
         }
 
-    def _reached(self, last: str) -> list[dict[str, Any]]:
-        names = [rule["name"] for rule in self._rules]
-        return self._rules[: names.index(last) + 1] if last in names else self._rules
+    def _reached(self, last: str) -> Sequence[Rule]:
+        """Return the rules up to the one that decides, all where none does; the others are not asked."""
+        names = [rule.name for rule in self._policy.rules]
+        return self._policy.rules[: names.index(last) + 1] if last in names else self._policy.rules
 
     def plan(self, mounts: Sequence[str]) -> dict[str, Any]:
         """Return the plan of what is allowed; a mount that is not makes it denied."""
