@@ -22,6 +22,8 @@ from socker.value import Value
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from socker.policy import Policy
+
 PARTS = ("socker.so", "socker-opener", "socker-policy", "hold")  # beside each other in the library directory
 SECONDS = 20  # for each of Slurm's commands
 
@@ -76,7 +78,8 @@ def gather(slurm_conf: str | None) -> Facts:
     users = (site.word("user"), site.word("hold_user"))
     docker, docker_error = _docker(site.word("docker"))
     policy, policy_error = _policy(site.word("policy"))
-    catalogue, catalogue_error, index = _catalogue(DEFAULT_PATH)
+    listed = DEFAULT_PATH if policy is None else policy.catalogue
+    catalogue, catalogue_error, index = _catalogue(listed)
     directory = os.path.dirname(site.slurm_conf) if site.slurm_conf else "/etc/slurm"
     return Facts(
         root=os.geteuid() == 0,
@@ -95,12 +98,12 @@ def gather(slurm_conf: str | None) -> Facts:
         kernel=platform.release(),
         cgroup=_cgroup(),
         python=platform.python_version(),
-        policy=policy,
+        policy=_policy_words(policy),
         policy_error=policy_error,
         catalogue=catalogue,
         catalogue_error=catalogue_error,
         catalogue_index=index,
-        unreadable=tuple(filter(_is_hidden, (site.word("policy"), DEFAULT_PATH))),
+        unreadable=tuple(filter(_is_hidden, (site.word("policy"), listed))),
     )
 
 
@@ -172,12 +175,17 @@ def _docker(path: str) -> tuple[Mapping[str, Any], str]:
         return {}, str(error)
 
 
-def _policy(path: str) -> tuple[str, str]:
+def _policy(path: str) -> tuple[Policy | None, str]:
     try:
-        policy = load_policy(path)
+        return load_policy(path), ""
     except SockerError as error:
-        return "", str(error)
-    return f"{policy.source}, {len(policy.rules)} rule{'' if len(policy.rules) == 1 else 's'}", ""
+        return None, str(error)
+
+
+def _policy_words(policy: Policy | None) -> str:
+    if policy is None:
+        return ""
+    return f"{policy.source}, {len(policy.rules)} rule{'' if len(policy.rules) == 1 else 's'}"
 
 
 def _catalogue(path: str) -> tuple[int | None, str, bool]:
