@@ -78,8 +78,8 @@ def test_what_make_install_put_in_place_is_whole(cluster: Cluster) -> None:
 def test_bash_completes_verbs_and_options(cluster: Cluster) -> None:
     script = (
         f"PATH={cluster.prefix}/bin:$PATH; source {cluster.prefix}/share/bash-completion/completions/socker; "
-        "COMP_WORDS=(socker swe); COMP_CWORD=1; _socker_completion; echo ${COMPREPLY[@]}; "
-        "COMP_WORDS=(socker sweep --dr); COMP_CWORD=2; _socker_completion; echo ${COMPREPLY[@]}"
+        "COMP_WORDS=(socker swe); COMP_CWORD=1; _socker_completion socker; echo ${COMPREPLY[@]}; "
+        "COMP_WORDS=(socker sweep --dr); COMP_CWORD=2; _socker_completion socker; echo ${COMPREPLY[@]}"
     )
     assert cluster.run("bash", "-c", script).stdout == "sweep\n--dry-run\n"
 
