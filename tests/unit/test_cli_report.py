@@ -155,7 +155,15 @@ def test_sweep_gives_the_opener_the_words_of_the_plugstack_line(
     assert (tmp_path / "words").read_text() == f"sweep state=/a docker=/b slurm_conf={conf}\n"
     conf = opener(tmp_path, "", "slurm_conf=/c")
     assert run(["sweep", "--dry-run", "--slurm-conf", conf]) == YES
-    assert (tmp_path / "words").read_text() == "sweep --dry-run slurm_conf=/c\n"
+    assert (tmp_path / "words").read_text() == f"sweep --dry-run slurm_conf=/c slurm_conf={conf}\n"
+
+
+def test_a_configuration_that_the_line_names_is_the_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = opener(tmp_path, "", "slurm_conf=/c")
+    monkeypatch.delenv("SLURM_CONF", raising=False)
+    monkeypatch.setattr("socker.cli.site._PLACES", (conf,))
+    assert run(["sweep"]) == YES
+    assert (tmp_path / "words").read_text() == "sweep slurm_conf=/c\n"
 
 
 def test_sweep_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
