@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from socker.catalogue import DEFAULT_PATH
 from socker.catalogue import load as load_catalogue
 from socker.cli.app import FAILED, NO, CannotTell, leave, tell
 from socker.cli.check import load_draft
 from socker.cli.explainplan import plan_of
+from socker.cli.images import name_of
 from socker.cli.show import json_option, print_json, print_table
 from socker.cli.site import find_site, slurm_conf_option
-from socker.errors import SlurmError
+from socker.errors import SlurmError, SockerError
 from socker.identity import NodeAccounts
 from socker.model import User
 from socker.policy import (
@@ -49,8 +51,22 @@ _HEAD = ("RULE", "EFFECT", "ANSWER", "WHY")
 _ONE = {"accounts": "account", "partitions": "partition", "qos": "qos", "reservations": "reservation"}
 
 
+def _known(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    """Complete an image from the catalogue; without one there is nothing to complete."""
+    try:
+        entries = load_catalogue(DEFAULT_PATH).entries()
+    except SockerError:
+        return []
+    return [name for name in map(name_of, entries) if name.startswith(typed)]
+
+
 @click.command()
-@click.option("--image", metavar="REF", help="The image, as behind --container; without it: is one required?")
+@click.option(
+    "--image",
+    metavar="REF",
+    shell_complete=_known,
+    help="The image, as behind --container; without it: is one required?",
+)
 @click.option("--user", metavar="USER", help="Whose step it would be, a name or an id; without it, yours.")
 @click.option("--account", metavar="NAME", help="The job's account.")
 @click.option("--partition", metavar="NAME", help="The job's partition.")

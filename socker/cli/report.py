@@ -131,6 +131,8 @@ def _journal(user: str) -> Iterator[str]:
         uid = pwd.getpwnam(user).pw_uid
     except KeyError:
         raise CannotTell(f"there is no user {user}, whose lines these are; see socker doctor") from None
+    if os.geteuid() != 0:
+        click.echo("socker: warning: not root, so only what you may read of the journal counts", err=True)
     argv = [JOURNALCTL, "--quiet", "--no-pager", "--output=short", "--identifier=socker-policy", f"_UID={uid}"]
     tell(" ".join(argv))
     try:

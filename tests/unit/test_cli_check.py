@@ -9,14 +9,15 @@ import pwd
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.shell_completion import ShellComplete
 
-from socker.cli.app import FAILED, NO, YES, run
+from socker.cli.app import FAILED, NO, YES, cli, run
+from socker.entry import FIELDS, Entry
 from socker.policy import default_policy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from socker.entry import Entry
 
 RULES = """\
 version: 1
@@ -242,6 +243,26 @@ def test_a_container_that_is_required_is_explained_without_an_image(
     policy.write_text("version: 1\nrules:\n" + rule.replace('{image: "debian:12"}', "{}"))
     assert run(["explain", "--policy", str(policy), "--user", "daemon", "--partition", "gpu"]) == FAILED
     assert "rule must requires a container" in capsys.readouterr().err
+
+
+def test_an_image_is_completed_from_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    completed = ShellComplete(cli, {}, "socker", "_SOCKER_COMPLETE")
+    entries = [Entry(**(dict.fromkeys(FIELDS, "") | {"repository": name, "tag": "1", "nodes": ()})) for name in "abc"]  # type: ignore[arg-type]
+    monkeypatch.setattr("socker.cli.explain.load_catalogue", lambda _path: Listed(entries))
+    assert [each.value for each in completed.get_completions(["explain", "--image"], "b")] == ["b:1"]
+    monkeypatch.undo()
+    monkeypatch.setattr("socker.cli.explain.DEFAULT_PATH", "/nosuch/images.yaml")
+    assert completed.get_completions(["explain", "--image"], "b") == []
+
+
+class Listed:
+    """Has these entries."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self._entries = entries
+
+    def entries(self) -> list[Entry]:
+        return self._entries
 
 
 def test_explain_for_people(policy: Path, daemon: pwd.struct_passwd, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,6 +114,17 @@ def test_the_journal_is_asked_for_the_engines_own_lines(
     assert {"--identifier=socker-policy", "_UID=1"} <= set(words)
 
 
+def test_who_is_not_root_is_told_that_the_journal_may_hide_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conf = journal(tmp_path, "", monkeypatch)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert run(["report", "--json", "--slurm-conf", str(conf)]) == YES
+    said = capsys.readouterr()
+    assert json.loads(said.out) == []
+    assert said.err == "socker: warning: not root, so only what you may read of the journal counts\n"
+
+
 def test_a_journal_that_cannot_be_read_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
