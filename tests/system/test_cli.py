@@ -5,43 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from .cluster import IMAGE, Cluster, Result, until
-from .faults import assert_step_refused, leave_behind, stopped, wait_for_no_jobs
-from .registry import registry
-
-YES, NO, USAGE, FAILED = 0, 1, 2, 3
-
-
-def socker(cluster: Cluster, *words: str, user: str = "", stdin: str = "") -> Result:
-    """Runs the installed command, as root unless said otherwise."""
-    return cluster.run(str(cluster.prefix / "bin/socker"), *words, user=user, stdin=stdin, timeout=90)
-
-
-def answer(cluster: Cluster, *words: str, user: str = "", code: int = YES) -> Any:
-    """What the command says in JSON."""
-    done = socker(cluster, *words, "--json", user=user)
-    assert (done.returncode, done.stderr) == (code, ""), done
-    return json.loads(done.stdout)
-
-
-def assert_line(done: Result, line: str, *, code: int = FAILED) -> None:
-    """The command failed with one line, which begins so."""
-    assert (done.returncode, done.stdout) == (code, ""), done
-    assert done.stderr.startswith(f"socker: {line}"), done
-    assert done.stderr.count("\n") == 1, done
-
+from .cluster import IMAGE, REPOSITORY, Cluster, until
+from .command import NO, YES, answer, assert_line, doctor, socker
+from .faults import leave_behind, stopped, wait_for_no_jobs
 
 # As it is installed
 
@@ -73,6 +48,18 @@ def test_what_make_install_put_in_place_is_whole(cluster: Cluster) -> None:
     unit = (cluster.prefix / "lib/systemd/system/socker-sweep.service").read_text()
     assert f"\nExecStart={cluster.prefix}/bin/socker sweep\n" in unit
     assert (cluster.prefix / "lib/systemd/system/socker-sweep.timer").exists()
+
+
+def test_uninstall_takes_away_what_install_put_in_place(cluster: Cluster, tmp_path: Path) -> None:
+    where = [f"DESTDIR={tmp_path}", "PREFIX=/opt/socker", "SYSCONFDIR=/etc"]
+    for verb in ("install", "uninstall"):
+        done = subprocess.run(
+            ["make", f"--directory={REPOSITORY}", verb, *where], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        left = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if not path.is_dir()]
+        assert ("opt/socker/bin/socker" in left) is (verb == "install")
+    assert left == []
 
 
 def test_bash_completes_verbs_and_options(cluster: Cluster) -> None:
@@ -120,7 +107,7 @@ def test_ps_needs_docker_and_says_so(cluster: Cluster) -> None:
         assert_line(socker(cluster, "ps"), where)
 
 
-# sweep
+# Sweep
 
 
 def test_sweep_shows_and_then_removes_what_an_epilog_left(cluster: Cluster) -> None:
@@ -169,155 +156,7 @@ def test_sweep_is_roots(cluster: Cluster) -> None:
     assert_line(socker(cluster, "sweep", user="alice"), "only root may sweep; run it as root")
 
 
-# images
-
-
-@pytest.fixture
-def catalogue(cluster: Cluster) -> Iterator[Path]:
-    """Where the test's catalogue is to be, in a directory that is root's."""
-    directory = cluster.base / "etc/catalogue"
-    directory.mkdir(mode=0o755)
-    yield directory / "images.yaml"
-    shutil.rmtree(directory)
-
-
-def sync(cluster: Cluster, path: Path, *words: str) -> dict[str, list[str]]:
-    """What a sync has changed."""
-    found = answer(cluster, "images", "sync", "--config", str(path), "--node", "n1", *words)
-    assert isinstance(found, dict)
-    return found
-
-
-def listed(cluster: Cluster, path: Path) -> dict[str, dict[str, Any]]:
-    """The catalogue by name, as a user lists it."""
-    return {each["name"]: each for each in answer(cluster, "images", "-c", str(path), user="alice")}
-
-
-def test_sync_writes_what_docker_has_for_everybody_to_read(cluster: Cluster, catalogue: Path) -> None:
-    added = sync(cluster, catalogue)["added"]
-    tags = cluster.docker("images", "--format={{.Repository}}:{{.Tag}}").split()
-    assert sorted(added) == sorted(tag for tag in tags if "<none>" not in tag)
-    found = listed(cluster, catalogue)
-    entry = found[IMAGE]
-    identity = cluster.docker("image", "inspect", "--format={{.Id}}", IMAGE).strip()
-    assert (entry["id"], entry["digest"], entry["nodes"]) == (identity, identity, ["n1"])
-    shown = cluster.docker("images", "--format={{.Size}}|{{.CreatedSince}}", IMAGE).strip().split("|")
-    assert [entry["size"], entry["created_since"]] == shown
-    assert catalogue.stat().st_mode & 0o7777 == 0o644
-    names = socker(cluster, "images", "list", "--format", "names", "-c", str(catalogue), user="alice").stdout.split()
-    assert names == sorted(names)
-    assert IMAGE in names
-    assert cluster.srun("true", image=IMAGE).returncode == 0
-    assert sync(cluster, catalogue) == {"added": [], "changed": [], "removed": []}
-
-
-def test_sync_takes_dockers_filters_and_a_word(cluster: Cluster, catalogue: Path) -> None:
-    assert sync(cluster, catalogue, "--filter", "reference=debian:book*")["added"] == [IMAGE]
-    assert sync(cluster, catalogue, "-r", "usyb") == {
-        "added": ["busybox:latest"],
-        "changed": [],
-        "removed": [IMAGE],
-    }
-    refused = socker(cluster, "images", "sync", "-c", str(catalogue), "-f", "nosuchfilter=1")
-    assert_line(refused, "Docker: ")
-    assert_line(socker(cluster, "images", "sync", "-c", str(catalogue), "-f", "x"), "a filter is KEY=VALUE: x")
-    assert list(listed(cluster, catalogue)) == ["busybox:latest"]
-
-
-def test_descriptions_and_entries_of_others_survive_a_sync(cluster: Cluster, catalogue: Path) -> None:
-    sync(cluster, catalogue)
-    text = catalogue.read_text()
-    at = text.index(f"{IMAGE}:\n")
-    desc = text.index("desc: ''", at)
-    catalogue.write_text(f"{text[:desc]}desc: for everything{text[desc + 8 :]}\nby/hand:1: {{desc: mine}}\n")
-    # what was written by hand counts at once, though its index is not made yet
-    assert listed(cluster, catalogue)[IMAGE]["desc"] == "for everything"
-    answer(cluster, "images", "sync", "--config", str(catalogue), "--node", "n2")
-    found = listed(cluster, catalogue)
-    assert (found[IMAGE]["desc"], found[IMAGE]["nodes"]) == ("for everything", ["n1", "n2"])
-    assert found["by/hand:1"]["desc"] == "mine"
-
-
-def test_a_file_of_go_socker_is_taken_over(cluster: Cluster, catalogue: Path) -> None:
-    catalogue.write_text(
-        "busybox:latest:\n  id: 0123456789ab\n  desc: kept\n  repository: busybox\n  tag: latest\n"
-        "  created_since: 5 weeks ago\n  created_at: 2018-12-06 08:21:07 +0800 CST\n  size: 1.2MB\n"
-        '<none>:<none>:\n  id: 3d8b2b1a0c5e\n  desc: ""\n  repository: <none>\n  tag: <none>\n'
-        "  created_since: 2 months ago\n  created_at: 2018-11-02 08:12:43 +0800 CST\n  size: 1.13GB\n"
-    )
-    assert set(listed(cluster, catalogue)) == {"busybox:latest", "<none>:<none>"}
-    assert "busybox:latest" in sync(cluster, catalogue)["changed"]
-    assert listed(cluster, catalogue)["busybox:latest"]["desc"] == "kept"
-
-
-def test_a_catalogue_is_whole_at_any_moment(cluster: Cluster, catalogue: Path) -> None:
-    sync(cluster, catalogue)
-    before = set(listed(cluster, catalogue))
-    seen: list[Result] = []
-    done = threading.Event()
-
-    def look() -> None:
-        while not done.is_set():
-            seen.append(socker(cluster, "images", "--format", "names", "-c", str(catalogue)))
-
-    reader = threading.Thread(target=look)
-    reader.start()
-    argv = cluster.argv([str(cluster.prefix / "bin/socker"), "images", "sync", "-c", str(catalogue)], user="")
-    syncs = [subprocess.Popen([*argv, "--node", f"m{number}"], stdout=subprocess.DEVNULL) for number in range(4)]
-    assert [each.wait(timeout=60) for each in syncs] == [0] * 4
-    done.set()
-    reader.join()
-    assert seen
-    assert {(each.returncode, each.stderr) for each in seen} == {(0, "")}
-    assert all(set(each.stdout.split()) == before for each in seen)
-    # each took its turn, so none was lost
-    assert listed(cluster, catalogue)[IMAGE]["nodes"] == ["m0", "m1", "m2", "m3", "n1"]
-    assert [path.name for path in catalogue.parent.iterdir() if path.name.endswith(".tmp")] == []
-
-
-@pytest.mark.parametrize("verb", ["sync", "index"])
-def test_the_catalogue_is_roots_to_write(cluster: Cluster, catalogue: Path, scratch: Path, verb: str) -> None:
-    refused = socker(cluster, "images", verb, "-c", str(catalogue), user="alice")
-    assert_line(refused, "only root may write the catalogue")
-    path = scratch / "images.yaml"
-    path.write_text("a:1: {}\n")
-    refused = socker(cluster, "images", verb, "-c", str(path))
-    assert refused.returncode == FAILED
-    assert "it belongs to uid 20001, not to root" in refused.stderr or "others than root can write it" in refused.stderr
-    assert path.read_text() == "a:1: {}\n"
-    assert {each.name for each in scratch.iterdir()} == {"images.yaml"}
-
-
-def test_without_docker_a_sync_changes_nothing(cluster: Cluster, catalogue: Path) -> None:
-    sync(cluster, catalogue)
-    before = catalogue.read_bytes(), catalogue.stat().st_ino
-    with stopped(cluster, "dockerd"):
-        assert_line(socker(cluster, "images", "sync", "-c", str(catalogue)), "Docker does not answer at ")
-    assert before == (catalogue.read_bytes(), catalogue.stat().st_ino)
-
-
-def test_a_tag_that_was_moved_is_refused_until_root_syncs(cluster: Cluster, catalogue: Path, scratch: Path) -> None:
-    rules = f"version: 1\ncatalogue: {catalogue}\nrules:\n  - {{name: known, effect: allow, images: catalogue}}\n"
-    with cluster.policy(rules), registry(cluster, IMAGE, scratch) as pushed:
-        cluster.docker("pull", "--quiet", f"{pushed.repository}:latest")
-        assert sync(cluster, catalogue, "--repo", "localhost:")["added"] == [f"{pushed.repository}:latest"]
-        assert listed(cluster, catalogue)[f"{pushed.repository}:latest"]["digest"] == pushed.digest
-        for image in (f"{pushed.repository}:latest", f"{pushed.repository}@{pushed.digest}"):
-            assert cluster.srun("true", image=image).returncode == 0
-            explained = answer(cluster, "explain", "--user", "alice", "--image", image)
-            assert (explained["verdict"], explained["rule"]) == ("depends", "known")
-        not_listed = f'the image "{IMAGE}" is denied: no rule allows alice the image "docker.io/library/{IMAGE}"'
-        assert_step_refused(cluster.srun("true"), not_listed)
-        cluster.docker("tag", "busybox:latest", f"{pushed.repository}:latest")
-        moved = cluster.srun("true", image=f"{pushed.repository}:latest")
-        assert moved.returncode == 1
-        assert "its name leads to another image than the catalogue recorded" in moved.stderr, moved
-        assert sync(cluster, catalogue, "--repo", "localhost:")["changed"] == [f"{pushed.repository}:latest"]
-        assert cluster.srun("true", image=f"{pushed.repository}:latest").returncode == 0
-        cluster.docker("image", "rm", f"{pushed.repository}:latest", f"{pushed.repository}@{pushed.digest}")
-
-
-# check and explain
+# Check and explain
 
 
 def test_check_judges_the_policy_in_force(cluster: Cluster) -> None:
@@ -368,123 +207,7 @@ def test_explain_needs_neither_docker_nor_slurm_nor_root(cluster: Cluster) -> No
     assert found["plan"]["mounts"] == ["/home/alice"]
 
 
-# doctor
-
-
-def doctor(cluster: Cluster, *words: str) -> list[dict[str, str]]:
-    """The doctor's findings."""
-    done = socker(cluster, "doctor", "--json", *words)
-    assert done.stderr == "", done
-    findings: list[dict[str, str]] = json.loads(done.stdout)["findings"]
-    assert done.returncode == (NO if any(each["status"] == "fail" for each in findings) else YES)
-    return findings
-
-
-def bad(cluster: Cluster) -> set[str]:
-    """What the doctor finds wrong, but for what is so on every devcluster."""
-    return {f"{each['status']} {each['what']}" for each in doctor(cluster) if each["status"] != "ok"} - USUAL
-
-
-USUAL = {"warn live-restore", "warn group docker"}
-
-
-def test_the_doctor_finds_nothing_wrong_with_the_cluster(cluster: Cluster) -> None:
-    assert bad(cluster) == set()
-    lines = socker(cluster, "doctor").stdout.splitlines()
-    assert any(line.startswith("ok    Docker: ") for line in lines)
-    # without root it still says what it can
-    assert "run it as root" in socker(cluster, "doctor", user="alice").stdout
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        pytest.param(lambda line: line.replace("required", "optional"), {"fail plugstack line"}, id="optional"),
-        pytest.param(lambda _line: "# none\n", {"fail plugstack line"}, id="no line"),
-        pytest.param(lambda line: f"{line}required /usr/lib/nosuch/other.so\n", {"warn plugstack line"}, id="not last"),
-        pytest.param(lambda line: f"{line.rstrip()} colour=red\n", {"fail plugstack line"}, id="unknown word"),
-        pytest.param(lambda line: f"{line.rstrip()} docker=/nosuch\n", {"fail Docker"}, id="no Docker"),
-        pytest.param(lambda line: f"{line.rstrip()} user=nosuchuser\n", {"fail system users"}, id="no user"),
-        pytest.param(lambda line: f"{line.rstrip()} user=alice\n", {"fail system users"}, id="user in other groups"),
-        pytest.param(lambda line: f"{line.rstrip()} hold_user=root\n", {"fail system users"}, id="root as hold user"),
-    ],
-)
-def test_the_doctor_finds_a_wrong_plugstack_line(
-    cluster: Cluster, change: Callable[[str], str], expected: set[str]
-) -> None:
-    with cluster.plugstack(change):
-        assert bad(cluster) >= expected
-    assert bad(cluster) == set()
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        pytest.param(lambda lib: (lib / "hold").unlink(), {"fail programs"}, id="no hold"),
-        pytest.param(lambda lib: (lib / "socker-opener").chmod(0o777), {"fail programs"}, id="writable"),
-        pytest.param(lambda lib: os.chown(lib / "socker-policy", 20001, 0), {"fail programs"}, id="a user's"),
-        pytest.param(lambda lib: (lib / "socker.so").write_text("x"), {"fail plugin"}, id="no plugin of this Slurm"),
-    ],
-)
-def test_the_doctor_finds_a_broken_installation(
-    cluster: Cluster, change: Callable[[Path], object], expected: set[str]
-) -> None:
-    with cluster.installation(change):
-        assert bad(cluster) == expected
-
-
-@contextlib.contextmanager
-def setting(cluster: Cluster, name: str, line: str) -> Iterator[None]:
-    """A line more at the end of one of Slurm's files; daemons do not read it again."""
-    path = cluster.base / "etc" / name
-    before = path.read_text() if path.exists() else None
-    path.write_text(f"{before or ''}{line}\n")
-    try:
-        yield
-    finally:
-        path.write_text(before) if before is not None else path.unlink()
-
-
-@pytest.mark.parametrize(
-    ("name", "line", "expected"),
-    [
-        ("oci.conf", "RunTimeRun=/bin/false", {"fail oci.conf"}),
-        ("slurm.conf", "TaskProlog=/bin/true", {"warn TaskProlog"}),
-        ("slurm.conf", "ProctrackType=proctrack/linuxproc", {"fail ProctrackType"}),
-        ("slurm.conf", "PrivateData=jobs", {"warn PrivateData"}),
-        ("slurm.conf", "LaunchParameters=test_exec", {"warn LaunchParameters"}),
-        ("cgroup.conf", "ConstrainDevices=no", {"warn ConstrainDevices"}),
-    ],
-)
-def test_the_doctor_finds_what_is_in_the_way(cluster: Cluster, name: str, line: str, expected: set[str]) -> None:
-    with setting(cluster, name, line):
-        assert bad(cluster) == expected
-
-
-def test_the_doctor_finds_a_wrong_policy_and_a_wrong_catalogue(cluster: Cluster, catalogue: Path) -> None:
-    with cluster.policy("version: 3\n"):
-        assert bad(cluster) == {"fail policy"}
-    with cluster.policy("version: 1\nrules: []\n", mode=0o600):
-        assert bad(cluster) == {"fail rights"}
-    with cluster.policy(f"version: 1\ncatalogue: {catalogue}\nrules: []\n"):
-        assert bad(cluster) == set()
-        catalogue.write_text("a:1: {}\n")
-        assert bad(cluster) == {"warn catalogue"}
-        assert socker(cluster, "images", "index", "-c", str(catalogue)).returncode == YES
-        assert bad(cluster) == set()
-        catalogue.write_text("- a\n")
-        assert bad(cluster) == {"fail catalogue"}
-        catalogue.parent.chmod(0o700)
-        assert "fail rights" in bad(cluster)
-        catalogue.parent.chmod(0o755)
-
-
-def test_the_doctor_finds_dockerd_gone(cluster: Cluster) -> None:
-    with stopped(cluster, "dockerd"):
-        assert bad(cluster) == {"fail Docker"}
-
-
-# report
+# Report
 
 
 @pytest.fixture
