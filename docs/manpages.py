@@ -11,8 +11,13 @@ from docutils.core import publish_doctree, publish_from_doctree
 from myst_parser.docutils_ import Parser
 
 HERE = Path(__file__).parent
-SOURCES = {"socker.1": "socker.md", "socker-policy.5": "policy.md", "socker-images.5": "images.md"}
-SETTINGS = {"report_level": 2, "halt_level": 2, "output_encoding": "unicode", "myst_suppress_warnings": ["myst.header"]}
+# each page: its source, whose first line is the title for who reads it there, and what it is about
+SOURCES = {
+    "socker.1": ("socker.md", "administer Slurm steps in Docker containers"),
+    "socker-policy.5": ("policy.md", "who may run which image"),
+    "socker-images.5": ("images.md", "the catalogue of images"),
+}
+SETTINGS = {"report_level": 2, "output_encoding": "unicode", "myst_suppress_warnings": ["myst.header"]}
 
 
 def version() -> str:
@@ -22,16 +27,14 @@ def version() -> str:
 
 
 def page(name: str) -> str:
-    """Return a man page. The source's title is `NAME: what it is`, which becomes the head and the section NAME."""
-    text = (HERE / SOURCES[name]).read_text()
-    title, _, body = text.partition("\n")
-    word, _, about = title.removeprefix("# ").partition(": ")
-    if name != f"{word}.{name[-1]}" or not about:
-        raise SystemExit(f"{SOURCES[name]}: its title is not of the form '# {name[:-2]}: what it is'")
+    """Return a man page."""
+    source, about = SOURCES[name]
+    word, _, number = name.partition(".")
+    _, _, body = (HERE / source).read_text().partition("\n")
     tree = publish_doctree(body, parser=Parser(), settings_overrides=SETTINGS | {"doctitle_xform": False})
     info = nodes.docinfo(
         "",
-        nodes.field("", nodes.field_name("", "manual section"), nodes.field_body("", nodes.paragraph("", name[-1]))),
+        nodes.field("", nodes.field_name("", "manual section"), nodes.field_body("", nodes.paragraph("", number))),
         nodes.field("", nodes.field_name("", "manual group"), nodes.field_body("", nodes.paragraph("", "socker"))),
         nodes.version("", version()),
     )

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from socker.catalogue import DEFAULT_PATH, load
 from socker.cli.app import require_root, tell
@@ -59,6 +60,8 @@ def images(context: click.Context, *, config: str, form: str, as_json: bool) -> 
     """
     if context.invoked_subcommand is None:
         _print(config, form, as_json=as_json)
+    elif any(context.get_parameter_source(name) is not ParameterSource.DEFAULT for name in context.params):
+        raise click.UsageError("write the options behind the verb", context)
 
 
 @images.command("list")

@@ -98,7 +98,7 @@ def test_each_man_page_is_made_without_a_warning(page: str, tmp_path: Path) -> N
     name, _, number = page.partition(".")
     assert re.search(rf'(?m)^\.TH "{name}" "?{number}"? ""? ?"{re.escape(__version__)}"', made), made[:2000]
     assert f"\n.SH Name\n{name} \\- " in made
-    assert "\n.SH See also\n" in made or "\n.SH SEE ALSO\n" in made
+    assert made.count("\n.SH ") > 2
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from socker.catalogue import load
-from socker.cli.app import FAILED, YES, run
+from socker.cli.app import FAILED, USAGE, YES, run
 from socker.cli.imagesync import entries_of, human_size, merge, since
 from socker.entry import FIELDS, Entry
 
@@ -79,6 +79,12 @@ def test_json_of_images(catalogue: Path, words: list[str], capsys: pytest.Captur
 def test_verbose_tells_what_was_read(catalogue: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--verbose", "images", "--format", "names", "-c", "/images.yaml"]) == YES
     assert capsys.readouterr().err == "socker: /images.yaml: 2 images\n"
+
+
+def test_options_before_a_verb_are_not_dropped_silently(catalogue: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["-c", "/images.yaml", "list"], ["--json", "list"], ["--format", "names", "index"]):
+        assert run(["images", *words]) == USAGE
+        assert capsys.readouterr().err.splitlines()[-1] == "Error: write the options behind the verb"
 
 
 @pytest.mark.parametrize("path", ["images.yaml", "/../images.yaml", "", "/nosuch.yaml"])
@@ -163,6 +169,8 @@ def test_a_sync_changes_what_this_node_has_and_nothing_else(
         (60, "About a minute ago"),
         (150, "2 minutes ago"),
         (3600, "About an hour ago"),
+        (5300, "About an hour ago"),
+        (5500, "2 hours ago"),
         (47 * 3600, "47 hours ago"),
         (49 * 3600, "2 days ago"),
         (14 * 86400, "2 weeks ago"),
