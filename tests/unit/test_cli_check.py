@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.shell_completion import ShellComplete
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from socker.cli.app import FAILED, NO, YES, cli, run
 from socker.entry import FIELDS, Entry
@@ -229,6 +231,20 @@ def test_what_cannot_be_explained_is_one_line(
     assert said.out == ""
     assert said.err.startswith(f"socker: {line}")
     assert said.err.count("\n") == 1
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=40), st.text(max_size=20), st.text(max_size=20))
+def test_whatever_is_asked_gets_an_exit_code_and_at_most_one_line(
+    policy: Path, capsys: pytest.CaptureFixture[str], image: str, user: str, mount: str
+) -> None:
+    words = ["explain", f"--policy={policy}", f"--image={image}", f"--mount={mount}", "--partition=gpu"]
+    for who in ("daemon", user):
+        assert run([*words, f"--user={who}"]) in {YES, NO, FAILED}
+        said = capsys.readouterr()
+        assert said.err.count("\n") <= 1
+        assert "internal error" not in said.err
+        assert said.err.replace("\n", "").isprintable()
 
 
 def test_a_container_that_is_required_is_explained_without_an_image(

@@ -7,6 +7,8 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from socker.audit import audit_line
 from socker.cli.app import FAILED, NO, YES, run
@@ -131,6 +133,27 @@ def test_a_journal_that_cannot_be_read_is_one_line(
     conf = journal(tmp_path, "echo No access >&2; exit 1", monkeypatch)
     assert run(["report", "--slurm-conf", str(conf)]) == FAILED
     assert capsys.readouterr().err == "socker: the journal cannot be read: No access; name a file with --file\n"
+
+
+_JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+    lambda below: st.one_of(st.lists(below, max_size=2), st.dictionaries(st.text(max_size=3), below, max_size=2)),
+    max_leaves=4,
+)
+_FIELDS = st.fixed_dictionaries(
+    {"event": st.just("open"), "verdict": st.sampled_from(["allow", "deny", "error", "plain", 1])},
+    optional=dict.fromkeys(("time", "uid", "user", "account", "reference"), _JSON),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.one_of(_FIELDS.map(json.dumps), st.text(max_size=20)), max_size=4))
+def test_whatever_a_log_holds_is_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str], lines: list[str]) -> None:
+    path = tmp_path / "log"
+    path.write_text("".join(f"n1 socker-policy: {line}\n" for line in lines), errors="replace")
+    for words in (["--json"], [], ["--since", "2026-01-01"]):
+        assert run(["report", "--file", str(path), *words]) == YES
+    assert capsys.readouterr().err == ""
 
 
 # ps and sweep

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from socker.cli.site import WORDS, SiteError, find_site
 
@@ -74,3 +77,24 @@ def test_a_file_that_was_named_must_be_there() -> None:
 def test_any_bytes_are_a_configuration(tmp_path: Path) -> None:
     (tmp_path / "slurm.conf").write_bytes(b"\xff\x00=\x01\ninclude\nTaskProlog=\n")
     assert find_site(str(tmp_path / "slurm.conf")).slurm["taskprolog"] == ""
+
+
+_WORDS = st.sampled_from(
+    ["include", "required", "optional", "/x/socker.so", "socker.so", "=", "#", '"', "\0", "a=b", "*"]
+)
+_LINES = st.lists(st.one_of(_WORDS, st.text(max_size=5), st.just("\n")), max_size=20).map(" ".join)
+
+
+@given(_LINES, _LINES)
+def test_whatever_the_files_hold_is_a_site_or_one_line(slurm: str, plugstack: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        (place / "slurm.conf").write_text(slurm, errors="replace")
+        (place / "plugstack.conf").write_text(plugstack, errors="replace")
+        try:
+            found = find_site(str(place / "slurm.conf"))
+        except SiteError as error:
+            assert "\n" not in str(error)
+        else:
+            assert all(found.word(word) is not None for word in WORDS)
+            assert found.libdir() is not None
