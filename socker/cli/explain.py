@@ -147,7 +147,7 @@ def _user(name: str | None) -> User:
     try:
         asked = name if name is not None else str(os.getuid())
         entry = pwd.getpwuid(int(asked)) if asked.isascii() and asked.isdigit() else pwd.getpwnam(asked)
-    except (KeyError, OverflowError):
+    except (KeyError, OverflowError, ValueError):
         raise CannotTell(f"there is no user {name}") from None
     if entry.pw_uid == 0:
         raise CannotTell("root runs no containers; name a user with --user")

@@ -130,9 +130,10 @@ def _slurm(site: Site, name: str, *words: str) -> tuple[str, str, str]:
     done = _run([found, *words], {"SLURM_CONF": site.slurm_conf} if site.slurm_conf else {})
     if done is None:
         return "", "", f"{name} does not answer in time"
-    said = done.stdout + done.stderr
+    said = (done.stdout + done.stderr).strip()
     wrong = done.returncode != 0 or ("is DOWN" in said and "is UP" not in said)
-    return done.stdout, done.stderr, one_line(said.strip(), 200) if wrong else ""
+    why = said.splitlines()[-1] if said else f"{name} ended with {done.returncode}"
+    return done.stdout, done.stderr, one_line(why, 200) if wrong else ""
 
 
 def _run(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str] | None:
