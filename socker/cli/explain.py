@@ -72,7 +72,9 @@ def _known(_context: click.Context, _parameter: click.Parameter, typed: str) -> 
 @click.option("--partition", metavar="NAME", help="The job's partition.")
 @click.option("--qos", metavar="NAME", help="The job's QOS.")
 @click.option("--reservation", metavar="NAME", help="The job's reservation; none if not given.")
-@click.option("--mount", "mounts", metavar="SOURCE[:TARGET[:ro]]", multiple=True, help="A mount the step asks for.")
+@click.option(
+    "--mount", "mounts", metavar="SRC[:DST[:FLAGS]]", multiple=True, help="A mount, as of --container-mounts."
+)
 @click.option(
     "--policy", "draft", type=click.Path(exists=True, dir_okay=False), help="Another policy file than the node's."
 )

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a container would have, in words, from what a rule gives."""
+"""What a container would have, in words, from what a rule gives and what a step asks for."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
+from socker.errors import InvalidRequest, PlanError
 from socker.model import Image
-from socker.plan import clean_path, is_below, make_plan
+from socker.options import Options, parse_mounts
+from socker.plan import make_plan
 from socker.policy import Allow
 
 if TYPE_CHECKING:
@@ -20,43 +23,32 @@ _ANY = Image(id=f"sha256:{0:064}", names=(), env=(), workdir="", volumes=())
 
 
 def plan_of(user: User, rule: str, grants: Grants, asked: Sequence[str]) -> dict[str, Any]:
-    """Return the plan in words; with a verdict and a reason where a mount that is asked for is not given."""
-    plan = make_plan(user, Allow(rule=rule, grants=grants), _ANY)
-    mounts = [_mount(mount) for mount in plan.mounts]
-    refused = [text for text in asked if not _may_mount(text, grants)]
-    mounts += [text for text in asked if text not in refused]
+    """Return the plan in words; where the rule does not give what is asked for, a denial with its reason instead."""
+    try:
+        wish = Options(mounts=parse_mounts(",".join(asked))) if asked else Options()
+        plan = make_plan(user, Allow(rule=rule, grants=grants), _ANY, wish, os.getcwd())
+    except (InvalidRequest, PlanError) as error:
+        return {"verdict": "deny", "reason": str(error)}
     said = {
-        "mounts": [*mounts, *(["the submit directory"] if plan.submit_dir else [])],
+        "mounts": [*map(_mount, plan.mounts), *(["the submit directory"] if plan.submit_dir else [])],
         "may be mounted": _sources(grants),
         "pull": _pull(grants),
         "own namespaces": list(plan.private),
-        "root": ["read-only"] if grants.read_only else [],
+        "root": ["read-only"] if plan.read_only else [],
         "devices": list(grants.devices),
         "environment": [f"{name}={value}" for name, value in grants.env_set],
         "removed from it": list(plan.unset),
         "seccomp": [grants.seccomp],
         "opened within": [] if grants.open_seconds is None else [f"{grants.open_seconds} s"],
     }
-    shown: dict[str, Any] = {"plan": {name: values for name, values in said.items() if values}}
-    if refused:
-        shown |= {"verdict": "deny", "reason": f"the rule gives no mount of {', '.join(refused)}"}
-    return shown
+    return {"plan": {name: values for name, values in said.items() if values}}
 
 
 def _mount(mount: Mount) -> str:
+    if mount.kind == "tmpfs":
+        return f"{mount.target} (an empty tmpfs)"
     place = mount.source if mount.source == mount.target else f"{mount.source}:{mount.target}"
     return f"{place} (read-only)" if mount.read_only else place
-
-
-def _may_mount(text: str, grants: Grants) -> bool:
-    """Tell whether a mount lies below what the rule gives, or is one of its site mounts by name."""
-    source = text.partition(":")[0]
-    if any(source == site.name for site in grants.site_mounts):
-        return True
-    if not source.startswith("/"):
-        return False
-    sources = ("/",) if grants.mount_sources is None else grants.mount_sources
-    return any(is_below(clean_path(source), directory) for directory in sources)
 
 
 def _sources(grants: Grants) -> list[str]:

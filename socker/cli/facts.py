@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from socker.catalogue import DEFAULT_PATH, kept_index, load
 from socker.cli.site import Site, SiteError, find_site, read_settings
 from socker.errors import SockerError
+from socker.policy import BUILT_IN
+from socker.policyfile import is_indexed
 from socker.policyfile import load as load_policy
 from socker.text import one_line
 from socker.trustedfile import open_trusted
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from socker.policy import Policy
 
-PARTS = ("socker.so", "socker-opener", "socker-policy", "hold")  # beside each other in the library directory
+PARTS = ("socker.so", "socker-opener", "socker-policy", "hold", "entry")  # beside each other in the library directory
 SECONDS = 20  # for each of Slurm's commands
 
 _S_BINARIES = ("/usr/bin", "/usr/local/bin", "/opt/slurm/bin")
@@ -63,6 +65,7 @@ class Facts(Value):
     python: str
     policy: str
     policy_error: str
+    policy_index: bool
     catalogue: int | None
     catalogue_error: str
     catalogue_index: bool
@@ -100,6 +103,7 @@ def gather(slurm_conf: str | None) -> Facts:
         python=platform.python_version(),
         policy=_policy_words(policy),
         policy_error=policy_error,
+        policy_index=policy is None or policy.source == BUILT_IN or is_indexed(policy.source),
         catalogue=catalogue,
         catalogue_error=catalogue_error,
         catalogue_index=index,

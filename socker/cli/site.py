@@ -33,6 +33,8 @@ WORDS = {
     "hold_user": "socker",
     "deadline": "60",
     "slurm_conf": "",
+    "option_prefix": "container",
+    "plain": "host",
 }
 PLUGIN = "socker.so"
 MAX_DEPTH = 10  # of files that include others

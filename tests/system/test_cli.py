@@ -16,7 +16,7 @@ import pytest
 
 from .cluster import IMAGE, REPOSITORY, Cluster, until
 from .command import NO, YES, answer, assert_line, doctor, socker
-from .faults import leave_behind, stopped, wait_for_no_jobs
+from .faults import assert_step_refused, leave_behind, stopped, wait_for_no_jobs
 
 # As it is installed
 
@@ -167,6 +167,19 @@ def test_check_judges_the_policy_in_force(cluster: Cluster) -> None:
         refused = socker(cluster, "check")
         assert_line(refused, f"the policy file {path}: others than root can write it (mode 0666); tell", code=NO)
         assert refused.stderr.removeprefix("socker: ").strip() in cluster.srun("true").stderr
+
+
+def test_an_index_of_the_policy_is_of_one_state_of_it(cluster: Cluster) -> None:
+    with cluster.policy("version: 1\nrules:\n  - {name: all, effect: allow}\n") as path:
+        index = path.with_name(".policy.yaml.index")
+        assert_line(socker(cluster, "check", "--index", user="alice"), "only root may write the index of a policy")
+        assert not index.exists()
+        assert socker(cluster, "check", "--index").returncode == YES
+        assert index.stat().st_mode & 0o7777 == 0o644
+        assert cluster.srun("true").returncode == 0
+        path.write_text("version: 1\nrules:\n  - {name: none, effect: deny, reason: not today}\n")
+        assert_step_refused(cluster.srun("true"), f'the image "{IMAGE}" is denied by rule "none": not today')
+        index.unlink()
 
 
 EXPLAINED = """\

@@ -100,8 +100,10 @@ def test_the_doctor_finds_a_wrong_policy_and_a_wrong_catalogue(cluster: Cluster,
     with cluster.policy("version: 3\n"):
         assert bad(cluster) == {"fail policy"}
     with cluster.policy("version: 1\nrules: []\n", mode=0o600):
-        assert bad(cluster) == {"fail rights"}
+        assert bad(cluster) == {"fail rights", "warn policy"}
     with cluster.policy(f"version: 1\ncatalogue: {catalogue}\nrules: []\n"):
+        assert bad(cluster) == {"warn policy"}
+        assert socker(cluster, "check", "--index").returncode == YES
         assert bad(cluster) == set()
         catalogue.write_text("a:1: {}\n")
         assert bad(cluster) == {"warn catalogue"}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from socker.catalogue import Catalogue, index_path, kept_index, load, make_index
 from socker.cataloguetext import read_entries, write_entries
 from socker.cli import cataloguewrite
+from socker.cli.app import CannotTell
 from socker.cli.cataloguewrite import locked, read_file, write_file, write_index
 from socker.entry import FIELDS, Entry
 from socker.errors import CatalogueError
@@ -439,7 +440,7 @@ def test_writing_replaces_the_file_and_makes_its_index(writable: Path, place: Di
 
 def test_a_file_that_cannot_be_replaced_stays_as_it_is(writable: Path, place: Directory) -> None:
     (writable / "images.yaml").mkdir()
-    with pytest.raises(CatalogueError, match="images.yaml cannot be written: is a directory"):
+    with pytest.raises(CannotTell, match="images.yaml cannot be written: is a directory"):
         write_file(f"{writable}/images.yaml", [entry()])
     assert [each.name for each in writable.iterdir()] == ["images.yaml"]
 
@@ -469,7 +470,7 @@ def test_one_writer_at_a_time(writable: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("path", ["images.yaml", "", "/some/"])
 def test_a_path_that_names_no_file_is_refused(writable: Path, path: str) -> None:
-    with pytest.raises(CatalogueError, match="give the absolute path of a file"), locked(path):
+    with pytest.raises(CannotTell, match="give the absolute path of a file"), locked(path):
         raise AssertionError
 
 

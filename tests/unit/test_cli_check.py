@@ -209,7 +209,15 @@ def test_a_mount_that_the_rule_does_not_give_is_a_denial(
     words = ("--image", "debian:12", "--partition", "gpu", "--mount", "/etc:/mnt")
     code, found = explained(policy, capsys, *words)
     assert (code, found["verdict"]) == (NO, "deny")
-    assert found["reason"] == "the rule gives no mount of /etc:/mnt"
+    why = '"/etc" is in none of the directories that it lets users mount (none)'
+    assert found["reason"] == f'--container-mounts is denied by rule "gpu": {why}'
+    code, found = explained(policy, capsys, *words[:4], "--mount", "scratch:/s:ro", "--mount", "tmpfs:/t")
+    assert (code, found["verdict"]) == (NO, "deny")
+    assert found["reason"].startswith('--container-mounts is denied by rule "gpu": ')
+    policy.write_text(RULES.replace("mounts: {home: true}\n    env", "mounts: {site: [scratch]}\n    env"))
+    code, found = explained(policy, capsys, *words[:4], "--mount", "scratch:/s:ro", "--mount", "tmpfs:/t")
+    assert (code, found["plan"]["mounts"]) == (YES, ["/scratch:/s (read-only)", "/t (an empty tmpfs)"])
+    assert found["plan"]["may be mounted"] == ["scratch"]
 
 
 @pytest.mark.parametrize(

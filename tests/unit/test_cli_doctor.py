@@ -63,6 +63,7 @@ def facts(**changes: object) -> Facts:
         "python": "3.11.2",
         "policy": "/etc/socker/policy.yaml, 3 rules",
         "policy_error": "",
+        "policy_index": True,
         "catalogue": 12,
         "catalogue_error": "",
         "catalogue_index": True,
@@ -110,6 +111,10 @@ WRONG: dict[str, tuple[Facts, str]] = {
     "deadline": (
         facts(site=site(line(words=("deadline=0",)))),
         "fail  plugstack line: deadline=0 is not understood; give 1",
+    ),
+    "plain": (
+        facts(site=site(line(words=("plain=yes",)))),
+        "fail  plugstack line: plain=yes is not understood; give ask or",
     ),
     "no part": (facts(parts={"hold": "no such file"}), "fail  programs: /lib/hold: no such file; install socker again"),
     "load": (facts(loads="srun: error: socker.so: no"), "fail  plugin: srun: error: socker.so: no; build it against"),
@@ -171,6 +176,10 @@ WRONG: dict[str, tuple[Facts, str]] = {
     ),
     "members": (facts(docker_members=("alice", "dockerroot")), "warn  group docker: alice in it; take them out"),
     "policy": (facts(policy_error="the policy file is wrong"), "fail  policy: the policy file is wrong; mend it"),
+    "policy index": (
+        facts(policy_index=False),
+        "warn  policy: /etc/socker/policy.yaml, 3 rules, no index of it as it is",
+    ),
     "rights": (facts(unreadable=("/p",)), "fail  rights: dockerroot cannot read /p; chmod a+r it"),
     "catalogue": (facts(catalogue_error="the catalogue is wrong"), "fail  catalogue: the catalogue is wrong; mend it"),
     "index": (facts(catalogue_index=False), "warn  catalogue: changed since its index was made; socker images index"),
