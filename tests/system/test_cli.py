@@ -194,13 +194,8 @@ rules:
 """
 
 
-def with_slurm_conf(cluster: Cluster) -> contextlib.AbstractContextManager[None]:
-    """The policy engine can ask Slurm, whose configuration is at no usual place."""
-    return cluster.plugstack(lambda line: f"{line.rstrip()} slurm_conf={cluster.base}/etc/slurm.conf\n")
-
-
 def test_explain_says_what_srun_does(cluster: Cluster) -> None:
-    with cluster.policy(EXPLAINED), with_slurm_conf(cluster):
+    with cluster.policy(EXPLAINED):
         for user in ("alice", "bob"):
             for image in (IMAGE, "debian", "odd:config", "busybox:latest", "nosuch:1"):
                 words = ("--user", user, "--image", image, "--partition", "main")
@@ -250,7 +245,7 @@ def log(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_report_tells_who_used_which_image(cluster: Cluster, log: Path) -> None:
-    with cluster.policy(EXPLAINED), with_slurm_conf(cluster):
+    with cluster.policy(EXPLAINED):
         assert cluster.srun("true").returncode == 0
         assert cluster.srun("true", user="bob").returncode == 1
         assert cluster.srun("true").returncode == 0
