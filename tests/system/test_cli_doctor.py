@@ -114,6 +114,7 @@ def test_the_doctor_finds_a_wrong_policy_and_a_wrong_catalogue(cluster: Cluster,
         catalogue.parent.chmod(0o700)
         assert "fail rights" in bad(cluster)
         catalogue.parent.chmod(0o755)
+    (cluster.base / "etc/.policy.yaml.index").unlink()
 
 
 def test_the_doctor_finds_dockerd_gone(cluster: Cluster) -> None:
