@@ -21,7 +21,7 @@ PACKAGES_TEST = slurm-wlm munge docker.io docker-registry debootstrap busybox-st
 	mariadb-server slurmdbd slurm-wlm-mysql-plugin
 SPANK = $(wildcard spank/*.c spank/*.h spank/build.py spank/plugin.map)
 PACKAGE = $(wildcard socker/*.py socker/cli/*.py) pyproject.toml
-PAGES = socker.1 socker-images.5 $(if $(wildcard docs/policy.md),socker-policy.5)
+PAGES = socker.1 socker-policy.5 socker-images.5
 COMPLETIONS = bash-completion/completions/socker zsh/site-functions/_socker fish/vendor_completions.d/socker.fish
 BUILT = build/socker.so build/socker-opener build/socker-policy build/hold build/entry
 DEVCLUSTER = contrib/devcluster/devcluster

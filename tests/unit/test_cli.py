@@ -82,10 +82,7 @@ def test_exit_codes_are_in_the_manual_and_in_the_help(capsys: pytest.CaptureFixt
     assert all(f"{code} " in said for code in (0, 1, 2, 3))
 
 
-PAGES = {"socker.1": "socker.md", "socker-policy.5": "policy.md", "socker-images.5": "images.md"}
-
-
-@pytest.mark.parametrize("page", [page for page, source in PAGES.items() if (REPOSITORY / "docs" / source).exists()])
+@pytest.mark.parametrize("page", ["socker.1", "socker-policy.5", "socker-images.5"])
 def test_each_man_page_is_made_without_a_warning(page: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(REPOSITORY / "docs/manpages.py"), str(tmp_path), page],
