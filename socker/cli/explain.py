@@ -106,13 +106,13 @@ def explain(
     asking = _user(user)
     facts["reservation"] = facts["reservation"] or ""
     known = cast("Facts", _Given(facts))
-    required = "" if image else _required(policy, asking, known)
+    required = "" if image is not None else _required(policy, asking, known)
     if image is None and not required:
         _say({"verdict": "plain", "reason": "no rule requires a container: the step would run on the host"}, as_json)
         return
-    explained = _Explained(policy, _case(policy, asking, known, parse(image or required)))
+    explained = _Explained(policy, _case(policy, asking, known, parse(required if image is None else image)))
     found = explained.as_data() | explained.plan(mounts)
-    _say({"image": image or required, "user": asking.name, "policy": policy.source} | found, as_json)
+    _say({"image": required if image is None else image, "user": asking.name, "policy": policy.source} | found, as_json)
     if found["verdict"] not in {"allow", "depends"}:
         leave(FAILED if found["verdict"] == "unknown" else NO)
 
