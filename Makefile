@@ -12,16 +12,21 @@ DESTDIR ?=
 PYTHON ?= /usr/bin/python3
 
 LIBDIR = $(PREFIX)/lib/socker
+BINDIR = $(PREFIX)/bin
+SHAREDIR = $(PREFIX)/share
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 VENV = build/venv
 PACKAGES_BUILD = gcc libc6-dev make python3-dev python3-venv libslurm-dev
 PACKAGES_TEST = slurm-wlm munge docker.io docker-registry debootstrap busybox-static clang-format libcap2-bin procps \
 	mariadb-server slurmdbd slurm-wlm-mysql-plugin
 SPANK = $(wildcard spank/*.c spank/*.h spank/build.py spank/plugin.map)
-PACKAGE = $(wildcard socker/*.py) pyproject.toml
+PACKAGE = $(wildcard socker/*.py socker/cli/*.py) pyproject.toml
+PAGES = socker.1 socker-policy.5 socker-images.5
+COMPLETIONS = bash-completion/completions/socker zsh/site-functions/_socker fish/vendor_completions.d/socker.fish
 BUILT = build/socker.so build/socker-opener build/socker-policy build/hold build/entry
 DEVCLUSTER = contrib/devcluster/devcluster
 
-.PHONY: all build install uninstall users demo check lint unit shim system bench clean deps deps-build
+.PHONY: all build man install uninstall users demo check lint unit shim system bench clean deps deps-build
 all: build
 build: $(BUILT)
 
@@ -44,6 +49,10 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/runtime
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
+$(VENV)/docs: requirements-docs.txt $(VENV)/runtime
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	touch $@
+
 $(BUILT) &: $(SPANK) $(VENV)/runtime
 	$(VENV)/bin/python spank/build.py --out build plugin opener policy hold entry
 	touch $(BUILT)
@@ -53,7 +62,19 @@ build/wheel/stamp: $(PACKAGE) $(VENV)/runtime
 	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
 	touch $@
 
-install: build build/wheel/stamp
+build/man/stamp: $(wildcard docs/*.md) docs/manpages.py socker/__init__.py $(VENV)/docs
+	$(VENV)/bin/python docs/manpages.py build/man $(PAGES)
+	touch $@
+
+# click's own mechanism: the completion asks the installed command
+build/completion/stamp: $(PACKAGE) $(VENV)/runtime
+	mkdir -p $(addprefix build/completion/,$(dir $(COMPLETIONS)))
+	set -e; for file in $(COMPLETIONS); do \
+		PYTHONPATH=. _SOCKER_COMPLETE=$${file%%[-/]*}_source $(VENV)/bin/python -m socker.cli > build/completion/$$file; \
+	done
+	touch $@
+
+install: build build/wheel/stamp build/man/stamp build/completion/stamp
 	install -d -m 0755 $(DESTDIR)$(LIBDIR) $(DESTDIR)$(SYSCONFDIR)/slurm/plugstack.conf.d
 	install -m 0755 $(BUILT) $(DESTDIR)$(LIBDIR)/
 	$(PYTHON) -m venv --without-pip $(DESTDIR)$(LIBDIR)/venv
@@ -63,9 +84,21 @@ install: build build/wheel/stamp
 		--no-warn-script-location --compile --no-deps --no-index --force-reinstall build/wheel/*.whl
 	sed 's|@LIBDIR@|$(LIBDIR)|' slurm/socker.conf.in > $(DESTDIR)$(SYSCONFDIR)/slurm/plugstack.conf.d/socker.conf
 	chmod -R go-w $(DESTDIR)$(LIBDIR)
+	install -d -m 0755 $(DESTDIR)$(BINDIR) $(DESTDIR)$(UNITDIR)
+	sed 's|@LIBDIR@|$(LIBDIR)|' contrib/packaging/socker.in > $(DESTDIR)$(BINDIR)/socker
+	chmod 0755 $(DESTDIR)$(BINDIR)/socker
+	for page in $(PAGES); do \
+		install -D -m 0644 build/man/$$page $(DESTDIR)$(SHAREDIR)/man/man$${page##*.}/$$page; done
+	for file in $(COMPLETIONS); do \
+		install -D -m 0644 build/completion/$$file $(DESTDIR)$(SHAREDIR)/$$file; done
+	sed 's|@PREFIX@|$(PREFIX)|' contrib/systemd/socker-sweep.service.in > $(DESTDIR)$(UNITDIR)/socker-sweep.service
+	install -m 0644 contrib/systemd/socker-sweep.timer $(DESTDIR)$(UNITDIR)/
 
 uninstall:
 	rm -rf $(DESTDIR)$(LIBDIR)
+	rm -f $(DESTDIR)$(BINDIR)/socker $(addprefix $(DESTDIR)$(SHAREDIR)/,$(COMPLETIONS))
+	rm -f $(DESTDIR)$(SHAREDIR)/man/man1/socker.1 $(addprefix $(DESTDIR)$(SHAREDIR)/man/man5/,socker-policy.5 socker-images.5)
+	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,socker-sweep.service socker-sweep.timer)
 	rm -f $(DESTDIR)$(SYSCONFDIR)/slurm/plugstack.conf.d/socker.conf
 
 users:
@@ -74,19 +107,20 @@ users:
 demo: deps build
 	contrib/demo
 
+man: build/man/stamp
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	clang-format --dry-run --Werror spank/*.c spank/*.h tests/shim/*.c tests/shim/*.h
-unit: $(VENV)/dev
+unit: $(VENV)/dev $(VENV)/docs
 	$(VENV)/bin/python -m pytest -q tests/unit
 shim: build $(VENV)/dev
 	tests/shim/run $(VENV)/bin/python
 system: build $(VENV)/dev
 	$(VENV)/bin/python -m pytest -q tests/devcluster tests/system
 
-check: deps build lint shim
+check: deps build lint shim $(VENV)/docs
 	$(VENV)/bin/python -m pytest tests/unit tests/devcluster tests/system
 
 bench: deps build $(VENV)/dev

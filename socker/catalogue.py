@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 
+from socker.entry import FIELDS, Entry
 from socker.errors import CatalogueError, PolicyFileError
 from socker.reference import ImageId, Reference
 from socker.text import one_line
 from socker.trustedfile import ROOT, open_trusted
-from socker.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,29 +36,6 @@ SUFFIXES = (".yaml", ".yml")  # of the files that count in a directory
 
 _INDEX = "socker-index 1"
 _PIECE = 4096  # bytes that are read at once
-
-
-class Entry(Value):
-    """
-    One image, every field as its file has it; one that is not there is empty.
-
-    `repository` and `tag` are as Docker shows them. `digest` is what the name is pinned to, `sha256:` and 64 hex
-    digits. `created_at` and `created_since` are Docker's words; `synced_at` is UTC, ISO 8601.
-    """
-
-    id: str
-    desc: str
-    repository: str
-    tag: str
-    created_since: str
-    created_at: str
-    size: str
-    digest: str
-    nodes: tuple[str, ...]
-    synced_at: str
-
-
-FIELDS = tuple(Entry.__annotations__)
 
 
 class Catalogue:
@@ -134,11 +111,13 @@ def make_index(entries: Iterable[tuple[Reference | None, Entry]], stamp: str) ->
         value = json.dumps([getattr(entry, field) for field in FIELDS], separators=(",", ":"))
         lines.append(f"{key}\t{value}\n".encode())
         lines += [f"{other}\t={key}\n".encode() for other in _other_keys(reference, entry)]
-    return b"".join([_head(stamp), *sorted(lines)])
+    body = b"".join(sorted(lines))
+    return _head(stamp, len(body)) + body
 
 
-def _head(stamp: str) -> bytes:
-    return f"{_INDEX}\t{stamp}\n".encode()
+def _head(stamp: str, size: int) -> bytes:
+    """Return the first line, which is as long for every size of what follows it."""
+    return f"{_INDEX}\t{stamp} {size:12d}\n".encode()
 
 
 def _other_keys(reference: Reference | None, entry: Entry) -> Iterator[str]:
@@ -186,14 +165,14 @@ def _index(path: str, owner: int, anchor: str) -> _Bytes:
 
 
 def kept_index(path: str, stamp: str, *, owner: int = ROOT, anchor: str = "/") -> Trusted | None:
-    """Return the index beside a file, None where there is none that can be relied on or it is of another state."""
+    """Return the index beside a file, None where there is no whole one of this state that can be relied on."""
     try:
         found = open_trusted(index_path(path), owner=owner, anchor=anchor)
     except PolicyFileError:
         return None
     if found is None or found.names is not None:
         return None
-    head = _head(stamp)
+    head = _head(stamp, found.size - len(_head(stamp, 0)))
     return found if found.read_at(0, len(head)) == head else None
 
 

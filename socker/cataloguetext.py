@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from socker.catalogue import FIELDS, Entry
+from socker.entry import FIELDS, Entry
 from socker.errors import CatalogueError, InvalidReference
-from socker.reference import ImageId, check_digest, parse, split_tag
+from socker.reference import ImageId, Named, check_digest, parse, split_tag
 from socker.text import one_line, quoted
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def _plain(entry: Entry) -> dict[str, object]:
 def _listed(key: str, fields: _Fields, line: int) -> tuple[Listed, int]:
     entry = Entry(**{field: fields.get(field, () if field == "nodes" else "") for field in FIELDS})  # type: ignore[arg-type]
     reference = _reference(key)
+    if isinstance(reference, Named) and reference.digest:
+        raise _Fault(f"the key {quoted(key)} has a digest: a key is repository:tag, and digest is a field", line)
     if not entry.repository and not entry.tag:
         repository, tag = split_tag(key)
         entry = _changed(entry, repository=repository, tag=tag or "")
@@ -177,7 +179,7 @@ class _Reader:
         return self._text(event)
 
     def _text(self, event: Any) -> str:  # noqa: ANN401 - a scalar event, whose fields have no types
-        plain = event.implicit[0] and event.style is None
+        plain = event.implicit[0] and not event.style
         return "" if plain and event.value in _EMPTY else str(event.value)
 
     def _expect(self, event: yaml.Event, kind: type[yaml.Event], why: str) -> None:

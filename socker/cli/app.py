@@ -12,6 +12,7 @@ import click
 
 from socker import __version__
 from socker.errors import SockerError
+from socker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ NO = 1  # denied; not valid; something fails; a sweep left something
 USAGE = 2  # click's own
 FAILED = 3  # it could not be found out or done; the line on stderr says why
 INTERRUPTED = 130
+
+MAX_LINE = 2000  # bytes of a failure's line
 
 _VERBS = {
     "check": "socker.cli.check:check",
@@ -104,14 +107,16 @@ def _guarded(call: Callable[[], object]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        # whoever read has read enough; what Python would say at its end goes nowhere
+    except (BrokenPipeError, SystemExit):
+        if "_SOCKER_COMPLETE" in os.environ:
+            raise
+        # whoever read has read enough (click ends the process then); what Python would say at its end goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return YES
     except Exception as error:
         if "--verbose" in sys.argv and not isinstance(error, SockerError):
             raise
-        click.echo(f"socker: {_line(error)}", err=True)
+        click.echo(f"socker: {one_line(_line(error), MAX_LINE)}", err=True)
         return FAILED
     return code if isinstance(code, int) else YES
 

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING
 
 from socker.catalogue import DEFAULT_PATH, MAX_SIZE, SUFFIXES, index_path, make_index
 from socker.cataloguetext import read_entries, write_entries
+from socker.cli.atomic import replace, split
 from socker.errors import CatalogueError, PolicyFileError
-from socker.trustedfile import ROOT, open_trusted
+from socker.trustedfile import open_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from socker.catalogue import Entry
+    from socker.entry import Entry
 
 LOCK_SECONDS = 60.0  # to wait for another writer
-_READABLE = 0o644
 
 
-def read_file(path: str, *, owner: int = ROOT, anchor: str = "/") -> list[Entry]:
+def read_file(path: str) -> list[Entry]:
     """Return the entries of one file, in its order; none where there is no file. Raises CatalogueError."""
     try:
-        found = open_trusted(path, owner=owner, anchor=anchor)
+        found = open_trusted(path)
         if found is None:
             return []
         if found.names is not None:
@@ -37,19 +37,19 @@ def read_file(path: str, *, owner: int = ROOT, anchor: str = "/") -> list[Entry]
         raise CatalogueError(f"the catalogue {error}; nothing is written") from None
 
 
-def write_file(path: str, entries: Iterable[Entry], *, owner: int = ROOT, anchor: str = "/") -> None:
+def write_file(path: str, entries: Iterable[Entry]) -> None:
     """The file holds these entries and has its index. Raises CatalogueError; then it is as it was."""
-    _replace(path, write_entries(entries))
-    write_index(path, owner=owner, anchor=anchor)
+    replace(path, write_entries(entries))
+    write_index(path)
 
 
-def write_index(path: str, *, owner: int = ROOT, anchor: str = "/") -> None:
+def write_index(path: str) -> None:
     """The index of a catalogue's file is of its present state. Raises CatalogueError."""
     try:
-        found = open_trusted(path, owner=owner, anchor=anchor)
+        found = open_trusted(path)
         if found is None:
             raise CatalogueError(f"there is no catalogue {path}")
-        _replace(index_path(path), make_index(read_entries(found.read(MAX_SIZE), path), found.stamp))
+        replace(index_path(path), make_index(read_entries(found.read(MAX_SIZE), path), found.stamp))
     except PolicyFileError as error:
         raise CatalogueError(f"the catalogue {error}; it gets no index") from None
 
@@ -70,10 +70,10 @@ def write_indexes(path: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def locked(path: str, *, owner: int = ROOT, anchor: str = "/") -> Iterator[None]:
+def locked(path: str) -> Iterator[None]:
     """Nobody else writes this catalogue meanwhile. Raises CatalogueError where its directory is not root's alone."""
-    directory, name = _split(path)
-    _check_directory(directory, owner, anchor)
+    directory, name = split(path)
+    _check_directory(directory)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     lock = os.open(f"{directory}/.{name}.lock", flags, 0o600)
     try:
@@ -95,11 +95,11 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _check_directory(directory: str, owner: int, anchor: str) -> None:
+def _check_directory(directory: str) -> None:
     if directory == DEFAULT_PATH.rpartition("/")[0]:
         _make_ours(directory)
     try:
-        found = open_trusted(directory, owner=owner, anchor=anchor)
+        found = open_trusted(directory)
     except PolicyFileError as error:
         raise CatalogueError(f"the directory of the catalogue {error}; nothing is written") from None
     if found is None or found.names is None:
@@ -115,38 +115,3 @@ def _make_ours(directory: str) -> None:
         os.fchmod(opened, stat.S_IMODE(os.fstat(opened).st_mode) | 0o055)
     finally:
         os.close(opened)
-
-
-def _split(path: str) -> tuple[str, str]:
-    directory, _, name = path.rpartition("/")
-    if not path.startswith("/") or not name:
-        raise CatalogueError(f"{path}: give the absolute path of a file")
-    return directory or "/", name
-
-
-def _replace(path: str, data: bytes) -> None:
-    """The file has this content and mode 0644, also if the node loses power; no link is followed."""
-    directory, name = _split(path)
-    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    temporary = f".{name}.{os.getpid()}.tmp"
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=place)
-        _write_new(place, temporary, data)
-        os.rename(temporary, name, src_dir_fd=place, dst_dir_fd=place)
-        os.fsync(place)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary, dir_fd=place)
-        raise CatalogueError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from None
-    finally:
-        os.close(place)
-
-
-def _write_new(place: int, name: str, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(name, flags, 0o600, dir_fd=place), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fchmod(file.fileno(), _READABLE)
-        os.fsync(file.fileno())

@@ -23,6 +23,11 @@ OLDEST_DOCKER = (20, 10)
 OLDEST_KERNEL = (5, 12)  # mount_setattr
 OLDEST_PYTHON = (3, 11)
 
+_FORMS = {
+    "deadline": ("[1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600", "1 to 3600 seconds"),
+    "plain": ("ask|host", "ask or host"),
+    "option_prefix": ("[a-z][a-z-]{0,19}", "1 to 20 small letters and dashes"),
+}
 _PATH_WORDS = ("state", "token", "docker", "policy", "slurm_conf")
 
 
@@ -107,8 +112,8 @@ def _words(facts: Facts) -> Iterator[Finding]:
             yield _fail("plugstack line", f"{word} is not understood", f"write one of: {', '.join(WORDS)}")
         elif name in _PATH_WORDS and not value.startswith("/"):
             yield _fail("plugstack line", f"{word} is no absolute path", "write it from / on")
-        elif name == "deadline" and not (value.isascii() and value.isdigit() and 1 <= int(value) <= 3600):
-            yield _fail("plugstack line", f"{word} is not understood", "give 1 to 3600 seconds")
+        elif name in _FORMS and not re.fullmatch(_FORMS[name][0], value):
+            yield _fail("plugstack line", f"{word} is not understood", f"give {_FORMS[name][1]}")
 
 
 def _parts(facts: Facts) -> Iterator[Finding]:
@@ -235,6 +240,9 @@ def _accounts(facts: Facts) -> Iterator[Finding]:
 def _policy(facts: Facts) -> Iterator[Finding]:
     if facts.policy_error:
         yield _fail("policy", facts.policy_error, "mend it: until then every container is refused (socker check)")
+    elif not facts.policy_index:
+        found = f"{facts.policy}, no index of it as it is now"
+        yield _warn("policy", found, "socker check --index: nodes read it faster then")
     else:
         yield _ok("policy", facts.policy)
     for path in facts.unreadable:

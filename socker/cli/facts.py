@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from socker.catalogue import DEFAULT_PATH, kept_index, load
 from socker.cli.site import Site, SiteError, find_site, read_settings
 from socker.errors import SockerError
+from socker.policy import BUILT_IN
+from socker.policyfile import is_indexed
 from socker.policyfile import load as load_policy
 from socker.text import one_line
 from socker.trustedfile import open_trusted
@@ -22,7 +24,9 @@ from socker.value import Value
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PARTS = ("socker.so", "socker-opener", "socker-policy", "hold")  # beside each other in the library directory
+    from socker.policy import Policy
+
+PARTS = ("socker.so", "socker-opener", "socker-policy", "hold", "entry")  # beside each other in the library directory
 SECONDS = 20  # for each of Slurm's commands
 
 _S_BINARIES = ("/usr/bin", "/usr/local/bin", "/opt/slurm/bin")
@@ -61,6 +65,7 @@ class Facts(Value):
     python: str
     policy: str
     policy_error: str
+    policy_index: bool
     catalogue: int | None
     catalogue_error: str
     catalogue_index: bool
@@ -76,7 +81,8 @@ def gather(slurm_conf: str | None) -> Facts:
     users = (site.word("user"), site.word("hold_user"))
     docker, docker_error = _docker(site.word("docker"))
     policy, policy_error = _policy(site.word("policy"))
-    catalogue, catalogue_error, index = _catalogue(DEFAULT_PATH)
+    listed = DEFAULT_PATH if policy is None else policy.catalogue
+    catalogue, catalogue_error, index = _catalogue(listed)
     directory = os.path.dirname(site.slurm_conf) if site.slurm_conf else "/etc/slurm"
     return Facts(
         root=os.geteuid() == 0,
@@ -95,12 +101,13 @@ def gather(slurm_conf: str | None) -> Facts:
         kernel=platform.release(),
         cgroup=_cgroup(),
         python=platform.python_version(),
-        policy=policy,
+        policy=_policy_words(policy),
         policy_error=policy_error,
+        policy_index=policy is None or policy.source == BUILT_IN or is_indexed(policy.source),
         catalogue=catalogue,
         catalogue_error=catalogue_error,
         catalogue_index=index,
-        unreadable=tuple(filter(_is_hidden, (site.word("policy"), DEFAULT_PATH))),
+        unreadable=tuple(filter(_is_hidden, (site.word("policy"), listed))),
     )
 
 
@@ -127,9 +134,10 @@ def _slurm(site: Site, name: str, *words: str) -> tuple[str, str, str]:
     done = _run([found, *words], {"SLURM_CONF": site.slurm_conf} if site.slurm_conf else {})
     if done is None:
         return "", "", f"{name} does not answer in time"
-    said = done.stdout + done.stderr
+    said = (done.stdout + done.stderr).strip()
     wrong = done.returncode != 0 or ("is DOWN" in said and "is UP" not in said)
-    return done.stdout, done.stderr, one_line(said.strip(), 200) if wrong else ""
+    why = said.splitlines()[-1] if said else f"{name} ended with {done.returncode}"
+    return done.stdout, done.stderr, one_line(why, 200) if wrong else ""
 
 
 def _run(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str] | None:
@@ -172,12 +180,17 @@ def _docker(path: str) -> tuple[Mapping[str, Any], str]:
         return {}, str(error)
 
 
-def _policy(path: str) -> tuple[str, str]:
+def _policy(path: str) -> tuple[Policy | None, str]:
     try:
-        policy = load_policy(path)
+        return load_policy(path), ""
     except SockerError as error:
-        return "", str(error)
-    return f"{policy.source}, {len(policy.rules)} rule{'' if len(policy.rules) == 1 else 's'}", ""
+        return None, str(error)
+
+
+def _policy_words(policy: Policy | None) -> str:
+    if policy is None:
+        return ""
+    return f"{policy.source}, {len(policy.rules)} rule{'' if len(policy.rules) == 1 else 's'}"
 
 
 def _catalogue(path: str) -> tuple[int | None, str, bool]:

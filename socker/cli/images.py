@@ -7,16 +7,18 @@ import re
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
-from socker.catalogue import DEFAULT_PATH, FIELDS, load
+from socker.catalogue import DEFAULT_PATH, load
 from socker.cli.app import require_root, tell
 from socker.cli.show import json_option, print_json, print_table
+from socker.entry import FIELDS
 from socker.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from socker.catalogue import Entry
+    from socker.entry import Entry
 
 _HEAD = ("REPOSITORY", "TAG", "ID", "CREATED", "SIZE", "NODES", "DESCRIPTION")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -58,6 +60,8 @@ def images(context: click.Context, *, config: str, form: str, as_json: bool) -> 
     """
     if context.invoked_subcommand is None:
         _print(config, form, as_json=as_json)
+    elif any(context.get_parameter_source(name) is not ParameterSource.DEFAULT for name in context.params):
+        raise click.UsageError("write the options behind the verb", context)
 
 
 @images.command("list")

@@ -7,20 +7,20 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from socker.catalogue import FIELDS, Entry
 from socker.cli.app import tell
 from socker.cli.cataloguewrite import locked, read_file, write_file
 from socker.cli.dockerapi import Docker
 from socker.cli.site import find_site
+from socker.entry import FIELDS, Entry
 from socker.errors import InvalidReference
 from socker.reference import parse, split_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-_SINCE = ((60, 1, "second"), (3600, 60, "minute"), (172800, 3600, "hour"), (1209600, 86400, "day"))
-_LATER = ((5184000, 604800, "week"), (63072000, 2592000, "month"))
-_YEAR = 31536000
+# up to so many hours, the hours of one unit, and its name: as Docker counts them
+_UNITS = ((48, 1, "hour"), (336, 24, "day"), (1440, 168, "week"), (17520, 720, "month"))
+_YEAR = 8760
 
 
 def sync(config: str, *, filters: Sequence[str], keyword: str, node: str, docker: str) -> dict[str, list[str]]:
@@ -130,15 +130,22 @@ def _strings(value: object) -> list[str]:
 
 def since(seconds: float) -> str:
     """Return an age in Docker's words."""
-    if seconds < 1:
-        return "Less than a second ago"
-    for limit, unit, word in (*_SINCE, *_LATER):
-        if seconds < limit:
-            number = int(seconds // unit)
-            if number == 1 and word in {"minute", "hour"}:
-                return "About a minute ago" if word == "minute" else "About an hour ago"
-            return f"{number} {word}{'' if number == 1 else 's'} ago"
-    return f"{int(seconds // _YEAR)} years ago"
+    if seconds < 60:
+        return _count(int(seconds), "second") if seconds >= 1 else "Less than a second ago"
+    if seconds < 3600:
+        minutes = int(seconds // 60)
+        return _count(minutes, "minute") if minutes > 1 else "About a minute ago"
+    hours = int(seconds / 3600 + 0.5)
+    if hours == 1:
+        return "About an hour ago"
+    for limit, unit, word in _UNITS:
+        if hours < limit:
+            return _count(hours // unit, word)
+    return _count(hours // _YEAR, "year")
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'} ago"
 
 
 def human_size(size: float) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 JOURNALCTL = "/usr/bin/journalctl"
 FILES = ("/var/log/auth.log", "/var/log/secure", "/var/log/syslog", "/var/log/messages")
 SECONDS = 120  # for the journal
+MAX_TIME = 2**33  # seconds since the epoch; a line that says more says nothing
 
 _HEAD = ("IMAGE", "USER", "ACCOUNT", "ALLOWED", "DENIED", "FAILED", "LAST")
 _LINE = re.compile(r"\bsocker-policy(?:\[[0-9]+\])?: (\{.*\})\s*$")
@@ -94,7 +95,7 @@ def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 def _event(fields: Mapping[str, Any]) -> dict[str, Any]:
     when = fields.get("time")
     return {
-        "time": float(when) if isinstance(when, int | float) else 0.0,
+        "time": float(when) if isinstance(when, int | float) and 0 <= when < MAX_TIME else 0.0,
         "image": str(fields.get("reference", "")),
         # a step that failed early has an id, but no name
         "user": str(fields.get("user") or _name(fields.get("uid"))),
@@ -131,6 +132,8 @@ def _journal(user: str) -> Iterator[str]:
         uid = pwd.getpwnam(user).pw_uid
     except KeyError:
         raise CannotTell(f"there is no user {user}, whose lines these are; see socker doctor") from None
+    if os.geteuid() != 0:
+        click.echo("socker: warning: not root, so only what you may read of the journal counts", err=True)
     argv = [JOURNALCTL, "--quiet", "--no-pager", "--output=short", "--identifier=socker-policy", f"_UID={uid}"]
     tell(" ".join(argv))
     try:

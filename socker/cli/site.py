@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from socker.errors import SockerError
+from socker.text import quoted
 from socker.value import Value
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ WORDS = {
     "hold_user": "socker",
     "deadline": "60",
     "slurm_conf": "",
+    "option_prefix": "container",
+    "plain": "host",
 }
 PLUGIN = "socker.so"
 MAX_DEPTH = 10  # of files that include others
@@ -104,6 +107,8 @@ def _text(path: str) -> list[str]:
         return Path(path).read_text(errors="replace").splitlines()
     except OSError as error:
         raise SiteError(f"{path}: {(error.strerror or 'it cannot be read').lower()}") from None
+    except ValueError:
+        raise SiteError(f"{quoted(path)} is no path of a file") from None
 
 
 def _settings(path: str, depth: int) -> Iterator[tuple[str, str]]:

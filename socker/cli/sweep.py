@@ -38,7 +38,12 @@ def sweep(*, dry_run: bool, slurm_conf: str | None, as_json: bool) -> None:
     """
     require_root("sweep")
     site = find_site(slurm_conf)
-    argv = [os.path.join(site.libdir(), "socker-opener"), "sweep", *(["--dry-run"] if dry_run else []), *_words(site)]
+    argv = [
+        os.path.join(site.libdir(), "socker-opener"),
+        "sweep",
+        *(["--dry-run"] if dry_run else []),
+        *_words(site, slurm_conf),
+    ]
     tell(" ".join(argv))
     try:
         done = subprocess.run(  # noqa: S603 - the program that slurmstepd runs, too
@@ -53,17 +58,16 @@ def sweep(*, dry_run: bool, slurm_conf: str | None, as_json: bool) -> None:
         leave(NO)
 
 
-def _words(site: Site) -> tuple[str, ...]:
-    """Return the words of socker's line, and where Slurm's configuration is if it is not said there."""
+def _words(site: Site, slurm_conf: str | None) -> tuple[str, ...]:
+    """Return the words of socker's line, with Slurm's configuration where it was named here or is not said there."""
     line = site.line()
     if line is None:
-        raise CannotTell(
-            f"{site.plugstack} has no line for socker.so, so it is not known what to sweep; see socker doctor"
-        )
-    known = any(word.startswith("slurm_conf=") for word in line.words)
-    return (
-        line.words if known or not site.slurm_conf else (*line.words, f"slurm_conf={os.path.abspath(site.slurm_conf)}")
-    )
+        why = "so it is not known what to sweep; see socker doctor"
+        raise CannotTell(f"{site.plugstack} has no line for socker.so, {why}")
+    said = any(word.startswith("slurm_conf=") for word in line.words)
+    if site.slurm_conf and (slurm_conf or not said):
+        return (*line.words, f"slurm_conf={os.path.abspath(site.slurm_conf)}")  # of equal words the last counts
+    return line.words
 
 
 def _show(said: str, *, dry_run: bool, as_json: bool) -> None:

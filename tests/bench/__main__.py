@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from . import catalogue
 from .measure import Bench
 from .sample import Shell
 from .table import Row, table
@@ -47,6 +48,7 @@ def main() -> int:
     finally:
         if not options.cluster:
             subprocess.run([str(DEVCLUSTER), "down", "--name", name, "--purge"], check=True)
+    rows += catalogue.rows(options.rounds)
     print(table(rows))
     options.out.parent.mkdir(exist_ok=True)
     options.out.write_text(json.dumps([row.as_json() for row in rows], indent=2) + "\n")

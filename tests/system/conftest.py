@@ -61,3 +61,12 @@ def scratch() -> Iterator[Path]:
     shutil.chown(path, "alice", "alice")
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def catalogue(cluster: Cluster) -> Iterator[Path]:
+    """Where the test's catalogue is to be, in a directory that is root's."""
+    directory = cluster.base / "etc/catalogue"
+    directory.mkdir(mode=0o755)
+    yield directory / "images.yaml"
+    shutil.rmtree(directory)
