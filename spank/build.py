@@ -203,7 +203,14 @@ def build_shim(out: Path, flags: list[str]) -> None:
         sources=[*sources(SHIM), *(str(tests / f"{name}.c") for name in helpers)],
         include_dirs=[str(HERE), str(tests)],
         # distutils compiles as Python was: with signed overflow defined
-        extra_compile_args=[*LANGUAGE, *flags, "-fno-wrapv", "-fvisibility=default", "-Dmain=opener_main", "-Dexit=shim_exit"],
+        extra_compile_args=[
+            *LANGUAGE,
+            *flags,
+            "-fno-wrapv",
+            "-fvisibility=default",
+            "-Dmain=opener_main",
+            "-Dexit=shim_exit",
+        ],
         extra_link_args=[flag for flag in flags if flag.startswith("-fsanitize")],
     )
     ffi.compile(tmpdir=str(out), verbose=False)

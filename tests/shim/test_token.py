@@ -32,7 +32,7 @@ def path(trusted: Path) -> Path:
 
 @pytest.fixture
 def kept(path: Path) -> Path:
-    path.parent.mkdir(mode=0o700)
+    path.parent.mkdir(mode=0o755)
     path.write_text(TOKEN)
     path.chmod(0o600)
     return path
@@ -51,7 +51,7 @@ def test_token_that_is_made_can_only_be_read_by_root(path: Path) -> None:
         read(path)
     finally:
         os.umask(old)
-    assert (S_IMODE(path.stat().st_mode), S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
+    assert (S_IMODE(path.stat().st_mode), S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o755)
 
 
 def test_token_of_two_nodes_differs(path: Path) -> None:
