@@ -25,6 +25,8 @@ PAGES = socker.1 socker-policy.5 socker-images.5
 COMPLETIONS = bash-completion/completions/socker zsh/site-functions/_socker fish/vendor_completions.d/socker.fish
 BUILT = build/socker.so build/socker-opener build/socker-policy build/hold build/entry
 DEVCLUSTER = contrib/devcluster/devcluster
+# The system tests wait most of the time, so two of them run at once, each on a cluster of its worker.
+WORKERS = -n 2 --dist loadgroup
 
 .PHONY: all build man install uninstall users demo check lint unit shim system bench clean deps deps-build
 all: build
@@ -118,10 +120,10 @@ unit: $(VENV)/dev $(VENV)/docs
 shim: build $(VENV)/dev
 	tests/shim/run $(VENV)/bin/python
 system: build $(VENV)/dev
-	$(VENV)/bin/python -m pytest -q tests/devcluster tests/system
+	$(VENV)/bin/python -m pytest -q $(WORKERS) tests/devcluster tests/system
 
 check: deps build lint shim $(VENV)/docs
-	$(VENV)/bin/python -m pytest tests/unit tests/devcluster tests/system
+	$(VENV)/bin/python -m pytest $(WORKERS) tests/unit tests/devcluster tests/system
 
 bench: deps build $(VENV)/dev
 	$(VENV)/bin/python -m tests.bench
