@@ -164,9 +164,6 @@ static int take_default(const struct option_entry *entry)
 
 	if (!entry->environment || given.values[entry->slot])
 		return 0;
-	/* the command line's --container is an image that was given */
-	if (entry->slot == SLOT_IMAGE && getenv("SLURM_CONTAINER"))
-		return 0;
 	snprintf(name, sizeof(name), "SOCKER_CONTAINER_%s", entry->environment);
 	value = getenv(name);
 	if (!value)
