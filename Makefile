@@ -26,7 +26,7 @@ COMPLETIONS = bash-completion/completions/socker zsh/site-functions/_socker fish
 BUILT = build/socker.so build/socker-opener build/socker-policy build/hold build/entry
 DEVCLUSTER = contrib/devcluster/devcluster
 # The system tests wait most of the time, so two of them run at once, each on a cluster of its worker.
-WORKERS = -n 2 --dist loadgroup
+WORKERS = -n 2 --dist loadfile
 
 .PHONY: all build man install uninstall users demo check lint unit shim system bench clean deps deps-build
 all: build

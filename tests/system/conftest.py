@@ -13,32 +13,15 @@ from pathlib import Path
 import pytest
 
 from .accounting import accounting
-from .cluster import DEVCLUSTER, Cluster
+from .cluster import DEVCLUSTER, Cluster, own_name
 from .faults import tidy
-
-
-# Tests of one group run one after another, beside those of other groups; a file is a group but where files share
-# what is made once.
-GROUPS = {"test_lua": "accounts", "test_policy_facts": "accounts", "test_policy_required": "accounts"}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Several workers share the tests, each with a cluster of its own."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(GROUPS.get(item.path.stem, item.path.stem)))
-
-
-def own_name() -> str:
-    """The name of this worker's cluster; a name ends in a letter."""
-    number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    return "check" + "".join(chr(ord("a") + int(digit)) for digit in number)
 
 
 @pytest.fixture(scope="session")
 def whole_cluster() -> Iterator[Cluster]:
     """A running cluster: SOCKER_TEST_CLUSTER names one that is kept, else one is made and taken down."""
     kept = os.environ.get("SOCKER_TEST_CLUSTER")
-    name = kept or own_name()
+    name = kept or own_name("check")
     subprocess.run(
         [str(DEVCLUSTER), "up", "--name", name, "--nodes", "4"], check=True, timeout=600
     ) if not kept else None
