@@ -79,6 +79,7 @@ build/completion/stamp: $(PACKAGE) $(VENV)/runtime
 install: build build/wheel/stamp build/man/stamp build/completion/stamp
 	install -d -m 0755 $(DESTDIR)$(LIBDIR) $(DESTDIR)$(SYSCONFDIR)/slurm/plugstack.conf.d
 	install -m 0755 $(BUILT) $(DESTDIR)$(LIBDIR)/
+	install -m 0644 slurm/seccomp-hpc.json $(DESTDIR)$(LIBDIR)/
 	$(PYTHON) -m venv --without-pip $(DESTDIR)$(LIBDIR)/venv
 	$(VENV)/bin/pip --python $(DESTDIR)$(LIBDIR)/venv/bin/python install --quiet --disable-pip-version-check \
 		--no-warn-script-location --compile -r requirements.txt
