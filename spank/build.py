@@ -21,7 +21,7 @@ import cffi
 HERE = Path(__file__).resolve().parent
 
 COMMON = ("error", "config", "trust", "request", "record", "container", "place", "seccomp", "condense")
-PLUGIN = (*COMMON, "plugin", "client", "step", "steprequest", "options", "launch", "join", "confine")
+PLUGIN = (*COMMON, "plugin", "client", "step", "steprequest", "pmix", "options", "launch", "join", "confine")
 OPENER = (
     *COMMON,
     "opener_main",

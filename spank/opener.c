@@ -153,6 +153,13 @@ static int attach_places(struct opening *opening, struct mounts *mounts, struct 
 	if (place_misses_script(opening->record, request) &&
 	    mounts_add(mounts, request, request->script, 0, request->script, 0, err) < 0)
 		return -1;
+	if (place_misses_spool(opening->record, request) &&
+	    mounts_add(mounts, request, request->spool, 0, request->spool, SOCKER_MOUNT_FLAT, err) < 0)
+		return -1;
+	if (place_misses_prolog(opening->record, request) &&
+	    mounts_add(mounts, request, request->prolog, 0, request->prolog, SOCKER_MOUNT_ASKED | SOCKER_MOUNT_READONLY,
+		       err) < 0)
+		return socker_fail_in(err, "Slurm's TaskProlog");
 	return mounts_attach(mounts, &opening->container, opening->record, false, err);
 }
 

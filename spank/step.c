@@ -11,6 +11,7 @@
 #include "join.h"
 #include "launch.h"
 #include "place.h"
+#include "pmix.h"
 #include "request.h"
 #include "scope.h"
 #include "steprequest.h"
@@ -281,6 +282,7 @@ void step_task_join(spank_t sp)
 	step.join.kept = pmi_socket(sp);
 	if (join_container(&step.join, &step.err) < 0)
 		end_refused(sp);
+	pmix_make_directory(sp, step.request);
 	set_environment(sp);
 	if (step.options.entrypoint && step.record->entry_count && run_entry_point(sp) < 0)
 		end_refused(sp);
