@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "jobspace.h"
 #include "join.h"
 #include "launch.h"
 #include "place.h"
@@ -143,7 +144,10 @@ void step_task_prepare(spank_t sp)
 		refuse();
 	}
 	if (step.state == STEP_OPENING) {
-		int found = launch_wait(&step.launch, &step.err) < 0 ? -1 : find_container(&step.err);
+		int found;
+
+		jobspace_send(step.launch.space);
+		found = launch_wait(&step.launch, &step.err) < 0 ? -1 : find_container(&step.err);
 
 		if (found < 0)
 			refuse();
