@@ -18,7 +18,7 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 VENV = build/venv
 PACKAGES_BUILD = gcc libc6-dev make python3-dev python3-venv libslurm-dev
 PACKAGES_TEST = slurm-wlm munge docker.io docker-registry debootstrap busybox-static clang-format libcap2-bin procps \
-	mariadb-server slurmdbd slurm-wlm-mysql-plugin
+	mariadb-server slurmdbd slurm-wlm-mysql-plugin libpmix-dev
 SPANK = $(wildcard spank/*.c spank/*.h spank/build.py spank/plugin.map)
 PACKAGE = $(wildcard socker/*.py socker/cli/*.py) pyproject.toml
 PAGES = socker.1 socker-policy.5 socker-images.5
@@ -79,6 +79,7 @@ build/completion/stamp: $(PACKAGE) $(VENV)/runtime
 install: build build/wheel/stamp build/man/stamp build/completion/stamp
 	install -d -m 0755 $(DESTDIR)$(LIBDIR) $(DESTDIR)$(SYSCONFDIR)/slurm/plugstack.conf.d
 	install -m 0755 $(BUILT) $(DESTDIR)$(LIBDIR)/
+	install -m 0644 slurm/seccomp-hpc.json $(DESTDIR)$(LIBDIR)/
 	$(PYTHON) -m venv --without-pip $(DESTDIR)$(LIBDIR)/venv
 	$(VENV)/bin/pip --python $(DESTDIR)$(LIBDIR)/venv/bin/python install --quiet --disable-pip-version-check \
 		--no-warn-script-location --compile -r requirements.txt

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from socker.errors import InvalidPattern, InvalidReference
-from socker.grants import DEFAULT_SECCOMP, Grants, SiteMount
+from socker.grants import SECCOMP_DOCKER, SECCOMP_HPC, Grants, SiteMount
 from socker.model import is_plain_path
 from socker.pattern import parse_pattern
 from socker.plan import MAX_PATH, encode, is_name, is_protected
@@ -133,7 +133,7 @@ def _one(name: str, settings: Settings, sites: Mapping[str, SiteMount], key: str
     if name == "save":
         return {name: patterns(value, key)}
     if name == "seccomp":
-        return {name: value if value == DEFAULT_SECCOMP else _profile(value, key)}
+        return {name: value if value in {SECCOMP_HPC, SECCOMP_DOCKER} else _profile(value, key)}
     if name in {"registries", "devices"}:
         check = _registry if name == "registries" else _device
         return {name: tuple(check(text, f"{key}[{index}]") for index, text in enumerate(value))}
@@ -191,7 +191,8 @@ def _device(text: str, key: str) -> str:
 
 def _profile(text: str, key: str) -> str:
     if not text.startswith("/"):
-        raise Fault(key, f'there is no such profile: {quoted(text)}; write "{DEFAULT_SECCOMP}" or the path of one')
+        known = f'"{SECCOMP_HPC}", "{SECCOMP_DOCKER}"'
+        raise Fault(key, f"there is no such profile: {quoted(text)}; write {known} or the path of one")
     return path(text, key)
 
 
