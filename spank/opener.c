@@ -342,7 +342,7 @@ int opener_open(const struct socker_config *config, struct socker_request *reque
 	opening.dir = dir;
 	if (record_count_keys(dir) >= RECORD_KEYS_MAX && faccessat(dir, opening.key, F_OK, 0) < 0)
 		return socker_fail(err,
-				   "the job has asked for %d different images on node %s, which is the most; use "
+				   "the job has asked for %d different containers on node %s, which is the most; use "
 				   "another job",
 				   RECORD_KEYS_MAX, request->node);
 	lock = record_lock(dir, opening.key, config->deadline, OPENER_CANCEL, err);

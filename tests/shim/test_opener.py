@@ -473,7 +473,7 @@ def test_open_of_more_containers_than_a_job_may_have_is_refused(node: Node, dock
     for number in range(lib.RECORD_KEYS_MAX - 1):
         os.close(done(lib.record_lock, fd, f"{number:016x}".encode(), 1, -1))
     os.close(fd)
-    reason = "the job has asked for 32 different images on node node1, which is the most; use another job"
+    reason = "the job has asked for 32 different containers on node node1, which is the most; use another job"
     assert node.open(reference=b"other") == reason
     assert node.open() == ""
 
