@@ -6,10 +6,12 @@
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -184,6 +186,20 @@ static bool is_there(int tree, int fd, const struct stat *status)
 	       (of_tree_fs.f_flag & ST_RDONLY) == (fs.f_flag & ST_RDONLY);
 }
 
+/*
+ * As fork. A visitor may wait for ever, for a file server or for what a user's own file system does not answer, and has
+ * the opener's lock: it ends with the opener.
+ */
+static pid_t fork_visitor(void)
+{
+	pid_t opener = getpid();
+	pid_t child = fork();
+
+	if (child == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != opener))
+		_exit(ECHILD);
+	return child;
+}
+
 static int attach_here(const struct host_devices *host, int descriptors, int tree, const char *target, bool file,
 		       bool over_lent)
 {
@@ -210,7 +226,7 @@ int inside_attach(int mnt, int tree, const char *target, bool file, bool over_le
 {
 	struct host_devices host;
 	int status = 0;
-	pid_t child = fork();
+	pid_t child = fork_visitor();
 
 	if (child == 0) {
 		int descriptors = open_descriptors();
@@ -342,7 +358,7 @@ int inside_harden(int mnt, int pts, const char *proc_options, struct socker_erro
 		"could not be entered", "has no /dev of its own", "could not be given the host's /dev/pts",
 		"could not be made nodev and nosuid", "could not be given the host's hidepid"};
 	int status = 0;
-	pid_t child = fork();
+	pid_t child = fork_visitor();
 
 	if (child == 0) {
 		int part;
@@ -365,7 +381,7 @@ int inside_harden(int mnt, int pts, const char *proc_options, struct socker_erro
 int inside_protect(int mnt, struct socker_error *err)
 {
 	int status = 0;
-	pid_t child = fork();
+	pid_t child = fork_visitor();
 
 	if (child == 0)
 		_exit(setns(mnt, CLONE_NEWNS) < 0 ? errno : protect_here());
@@ -379,7 +395,7 @@ int inside_copy(int mnt, const char *path, int to)
 {
 	struct host_devices host;
 	int status = 0;
-	pid_t child = fork();
+	pid_t child = fork_visitor();
 
 	if (child == 0) {
 		int descriptors = open_descriptors();

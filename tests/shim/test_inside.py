@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -553,6 +554,25 @@ def test_copy_to_what_cannot_be_written_is_told(container: Container, mnt: int) 
         assert lib.inside_copy(mnt, b"/file", null.fileno()) == errno.EBADF
     with Path("/dev/full").open("w") as full:
         assert lib.inside_copy(mnt, b"/file", full.fileno()) == errno.ENOSPC
+
+
+def test_visitor_that_waits_ends_with_the_opener(container: Container, mnt: int) -> None:
+    """It has the opener's lock: one that stayed would keep the key from every other opener and closer."""
+    (container.root / "large").write_bytes(bytes(1 << 18))
+    to_read, to_write = os.pipe()
+    opener = os.fork()
+    if opener == 0:
+        lib.inside_copy(mnt, b"/large", to_write)
+        os._exit(0)
+    os.close(to_write)
+    ended = select.poll()
+    ended.register(to_read, 0)  # POLLHUP: nobody has the other end any more
+    assert select.select([to_read], [], [], 5)[0]
+    assert not ended.poll(100)
+    os.kill(opener, signal.SIGKILL)
+    os.waitpid(opener, 0)
+    assert ended.poll(5000)
+    os.close(to_read)
 
 
 def test_copy_in_what_is_no_mount_namespace_is_refused() -> None:
