@@ -385,6 +385,16 @@ def test_open_that_need_not_be_is_noted_and_not_asked_again(node: Node) -> None:
     assert node.open(reference=b"", step=9, cwd=b"/tmp", script=b"/spool/script") == ""
 
 
+def test_open_that_need_not_be_does_without_docker(node: Node) -> None:
+    """Docker's silence is none of its business, and it says nothing of Docker."""
+    now = int(time.clock_gettime(time.CLOCK_BOOTTIME))
+    node.job.parent.mkdir(parents=True, mode=0o700)
+    (node.job.parent / "silence").write_bytes(struct.pack("=Ixxxxq", 9, now))
+    node.answers(Draft(verdict=lib.SOCKER_PLAIN).plan)
+    assert node.open(reference=b"", leaks=True) == ""
+    assert silence(node) == 9
+
+
 def test_open_that_was_asked_for_is_not_answered_by_none(node: Node) -> None:
     node.answers(Draft(verdict=lib.SOCKER_PLAIN).plan)
     assert node.open() == "the policy engine refused without a reason"
