@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from socker.policy import Policy
 
-PARTS = ("socker.so", "socker-opener", "socker-policy", "hold", "entry")  # beside each other in the library directory
+# beside each other in the library directory
+PARTS = ("socker.so", "socker-opener", "socker-policy", "hold", "entry", "seccomp-hpc.json")
 SECONDS = 20  # for each of Slurm's commands
 
 _S_BINARIES = ("/usr/bin", "/usr/local/bin", "/opt/slurm/bin")
