@@ -16,6 +16,7 @@ The exceptions of socker. A denial is a value (`policy.Deny`); these are failure
             EngineRefused      it answered with an error, or with something that is no answer
             ImageMissing       the node does not have the image
             PullFailed         no registry gave the image
+            ImageExists        the node has an image of the name that one is to be saved by
             ContainerGone      there is no such container
             ForeignContainer   the container is not the one that was meant, so it is left alone
         SlurmError             Slurm cannot say which jobs live, or what it knows of one
@@ -91,6 +92,10 @@ class ImageMissing(EngineError):
 
 class PullFailed(EngineError):
     """No registry gave the image; the text says which one was asked, and why."""
+
+
+class ImageExists(EngineError):
+    """The node has an image of the name that one is to be saved by."""
 
 
 class ContainerGone(EngineError):

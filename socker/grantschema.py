@@ -131,7 +131,7 @@ def _one(name: str, settings: Settings, sites: Mapping[str, SiteMount], key: str
     if name == "env":
         return _environment(value, key)
     if name == "save":
-        return {name: patterns(value, key)}
+        return {name: _saves(value, key)}
     if name == "seccomp":
         return {name: value if value == DEFAULT_SECCOMP else _profile(value, key)}
     if name in {"registries", "devices"}:
@@ -193,6 +193,14 @@ def _profile(text: str, key: str) -> str:
     if not text.startswith("/"):
         raise Fault(key, f'there is no such profile: {quoted(text)}; write "{DEFAULT_SECCOMP}" or the path of one')
     return path(text, key)
+
+
+def _saves(texts: list[str], key: str) -> tuple[Pattern, ...]:
+    made = patterns(texts, key)
+    for index, pattern in enumerate(made):
+        if pattern.digest is not None:
+            raise Fault(f"{key}[{index}]", "images are saved by name; no digest is known before")
+    return made
 
 
 def patterns(texts: list[str], key: str) -> tuple[Pattern, ...]:

@@ -8,7 +8,7 @@ Nothing here knows of bytes, sockets or files: what it needs from outside comes 
 from __future__ import annotations
 
 from socker.container import make_spec
-from socker.errors import EngineTimeout, ImageMissing, PlanError, PullFailed, SlurmError, SockerError
+from socker.errors import EngineTimeout, ImageExists, ImageMissing, PlanError, PullFailed, SlurmError, SockerError
 from socker.grants import DEFAULT_SECCOMP
 from socker.model import Started, User, step_name
 from socker.options import read_options
@@ -179,6 +179,8 @@ class Opening:
         if isinstance(decision, Deny):
             return self._denied(case, decision)
         plan = self._plan(user, decision, image, wish)
+        if plan.save:
+            self._check_free(plan.save)
         spec = self._spec(plan, decision, image)
         self._audit(case, decision)
         return Opened(plan=plan, started=self._outside.engine.open(spec))
@@ -187,6 +189,17 @@ class Opening:
         passwd, group = self._outside.accounts.lines(user)
         plan = make_plan(user, allow, image, wish, self._request.cwd)
         return plan.but(passwd=passwd, group=group)
+
+    def _check_free(self, name: str) -> None:
+        """Raise ImageExists where the node has the image that the step's container is to be saved as."""
+        try:
+            self._outside.engine.resolve(parse(name))
+        except ImageMissing:
+            return
+        node = self._request.node
+        raise ImageExists(
+            f"--container-save: there is an image {quoted(name)} on node {node} already; choose another tag"
+        )
 
     def _user(self) -> User:
         request = self._request

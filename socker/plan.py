@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from socker.errors import PlanError
+from socker.errors import InvalidReference, PlanError
 from socker.model import Image, Mount, User, is_plain_path
 from socker.options import NAMESPACES, NOTHING, AskedMount, Options, absolute
+from socker.reference import Named, parse
 from socker.text import quoted
 from socker.value import Value
 
@@ -54,7 +55,7 @@ class Plan(Value):
 
     `private` are the namespaces, of NAMESPACES, that tasks enter beside the one of the mounts. `unset` are variables
     that tasks do not get, whoever set them. `entrypoint` is the image's, for tasks that want it. `passwd` and `group`
-    are lines for the account files.
+    are lines for the account files. `save` is the full name of the image to save as.
     """
 
     digest: str
@@ -68,6 +69,7 @@ class Plan(Value):
     entrypoint: tuple[str, ...] = ()
     passwd: str = ""
     group: str = ""
+    save: str = ""
 
     def _check(self) -> None:
         if len(self.mounts) > MAX_MOUNTS:
@@ -85,7 +87,7 @@ class Plan(Value):
     def texts(self) -> tuple[str, ...]:
         """Return every string of the plan."""
         paths = (path for mount in self.mounts for path in (mount.source, mount.target))
-        return (self.workdir, *paths, *self.env, *self.unset, *self.entrypoint, self.passwd, self.group)
+        return (self.workdir, *paths, *self.env, *self.unset, *self.entrypoint, self.passwd, self.group, self.save)
 
 
 def make_plan(user: User, allow: Allow, image: Image, wish: Options = NOTHING, cwd: str = "") -> Plan:
@@ -106,6 +108,7 @@ def make_plan(user: User, allow: Allow, image: Image, wish: Options = NOTHING, c
         unset=given.env_remove,
         read_only=is_read_only(given, wish),
         entrypoint=tuple(filter(_is_encodable, image.entrypoint)),
+        save=_saved_as(allow, wish.save) if wish.save else "",
     )
 
 
@@ -128,8 +131,21 @@ def _check_wish(allow: Allow, wish: Options, home: str) -> None:
     for device in wish.devices:
         if device not in given.devices:
             raise _not_given(allow, "--container-device", f"it names no device {quoted(device)}")
-    if wish.save:
-        raise _not_given(allow, "--container-save", "containers are not saved on this node")
+
+
+def _saved_as(allow: Allow, asked: str) -> str:
+    """Return the full name to save a container by. Raises PlanError for one that the rule does not give."""
+    try:
+        reference = parse(asked)
+    except InvalidReference as error:
+        raise PlanError(f"--container-save: {error}") from None
+    if not isinstance(reference, Named) or reference.tag is None:
+        raise PlanError(
+            f"--container-save: {quoted(asked)} is a digest, which nobody can choose; give a name and a tag"
+        )
+    if not any(pattern.digest is None and pattern.covers(reference) for pattern in allow.grants.save):
+        raise _not_given(allow, "--container-save", f"it does not let users save {quoted(str(reference))}")
+    return str(reference)
 
 
 def _not_given(allow: Allow, option: str, why: str) -> PlanError:

@@ -64,6 +64,16 @@ class Engine(Protocol):
         """Return the containers, running or not, that carry this token."""
 
 
+class SavesImages(Protocol):
+    """What makes images of containers. Raises EngineError, and returns before its deadline."""
+
+    def save(self, container: str, mark: Mark, base: str, reference: Named) -> str:
+        """Make an image by this name of a container of the mark, which runs the image `base`; return its id."""
+
+    def remove_commits(self, token: str) -> tuple[str, ...]:
+        """Remove what interrupted saves left, and return its ids."""
+
+
 class Jobs(Protocol):
     """What Slurm knows of its jobs."""
 
@@ -144,6 +154,18 @@ class DockerApi(Protocol):
 
     def remove(self, container: str, until: float) -> None:
         """Kill and remove a container with its anonymous volumes."""
+
+    def commit(self, container: str, until: float) -> str:
+        """Make an image without a name of a container as it is, without pausing it, and return its id."""
+
+    def load(self, archive: bytes, until: float) -> None:
+        """Have the images of an archive as `docker save` makes them."""
+
+    def remove_image(self, image: str, until: float) -> None:
+        """Remove an image that nothing uses, and no image below it."""
+
+    def list_images(self, labels: Iterable[str], until: float) -> list[object]:
+        """Return the images that carry these labels and have no name."""
 
     def list_labelled(self, labels: Iterable[str], until: float) -> list[object]:
         """Return all containers that carry these labels, running or not."""

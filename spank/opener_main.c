@@ -17,6 +17,7 @@
 #include "opener.h"
 #include "outcome.h"
 #include "request.h"
+#include "saver.h"
 
 char opener_libdir[SOCKER_PATH_SIZE];
 
@@ -29,7 +30,7 @@ static int become_root(struct socker_error *err)
 	umask(077);
 	if (setresuid(0, 0, 0) < 0 || setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || chdir("/") < 0)
 		return socker_fail(err, "socker-opener must be started by root: %m");
-	syscall(SYS_close_range, OPENER_CANCEL + 1, ~0U, 0);
+	syscall(SYS_close_range, OPENER_SAVING + 1, ~0U, 0);
 	signal(SIGPIPE, SIG_IGN);
 	openlog("socker", LOG_PID, LOG_AUTHPRIV);
 	return 0;
@@ -78,6 +79,7 @@ static int run_open(const struct socker_config *config, struct socker_error *err
 	alarm(2 * config->deadline + 15);
 	fcntl(OPENER_LIFE, F_SETFD, FD_CLOEXEC);
 	fcntl(OPENER_CANCEL, F_SETFD, FD_CLOEXEC);
+	fcntl(OPENER_SAVING, F_SETFD, FD_CLOEXEC);
 	if (err->text[0] || read_request(&request, err) < 0 || opener_open(config, &request, err) < 0) {
 		outcome.verdict = 0;
 		memcpy(outcome.message, err->text, sizeof(outcome.message));
@@ -85,6 +87,23 @@ static int run_open(const struct socker_config *config, struct socker_error *err
 		       err->text);
 	}
 	cgroup_leave();
+	return pwrite(OPENER_OUTCOME, &outcome, sizeof(outcome), 0) == (ssize_t)sizeof(outcome) ? 0 : 1;
+}
+
+/* Stays slurmstepd's child and in the step's cgroups: a step that is cancelled now is not saved. */
+static int run_save(const struct socker_config *config, struct socker_error *err)
+{
+	static struct socker_request request;
+	struct outcome outcome = {.magic = OUTCOME_MAGIC, .verdict = SOCKER_GRANT};
+
+	alarm(config->save_deadline + SAVER_MARGIN);
+	fcntl(OPENER_LIFE, F_SETFD, FD_CLOEXEC);
+	if (read_request(&request, err) < 0 || saver_save(config, &request, err) < 0) {
+		outcome.verdict = 0;
+		memcpy(outcome.message, err->text, sizeof(outcome.message));
+		syslog(LOG_NOTICE, "job %u step %u uid %u not saved: %s", request.job, request.step, request.uid,
+		       err->text);
+	}
 	return pwrite(OPENER_OUTCOME, &outcome, sizeof(outcome), 0) == (ssize_t)sizeof(outcome) ? 0 : 1;
 }
 
@@ -113,7 +132,7 @@ int main(int argc, char *argv[])
 	int dry_run;
 
 	if (argc < 2) {
-		fprintf(stderr, "usage: socker-opener open|close|sweep [--dry-run] [WORD...]\n");
+		fprintf(stderr, "usage: socker-opener open|save|close|sweep [--dry-run] [WORD...]\n");
 		return 2;
 	}
 	dry_run = argc > 2 && strcmp(argv[2], "--dry-run") == 0;
@@ -123,6 +142,8 @@ int main(int argc, char *argv[])
 		return strcmp(argv[1], "open") == 0 ? run_open(&config, &err) : report(&err);
 	if (strcmp(argv[1], "open") == 0)
 		return run_open(&config, &err);
+	if (strcmp(argv[1], "save") == 0)
+		return run_save(&config, &err);
 	if (strcmp(argv[1], "close") == 0)
 		return run_close(&config, &err) < 0 ? report(&err) : 0;
 	if (strcmp(argv[1], "sweep") == 0)

@@ -11,6 +11,7 @@ enum {
 	OPENER_OUTCOME = 1, /* written once */
 	OPENER_LIFE = 3,    /* the write end of a pipe: it closes when the opener ends, however it ends */
 	OPENER_CANCEL = 4,  /* the read end of a pipe: a byte from a cancelled task ends the opener */
+	OPENER_SAVING = 5,  /* of a step that saves: the file that saving.h tells of */
 };
 
 struct outcome {

@@ -11,6 +11,8 @@ void request_init(struct socker_request *request)
 	request->size = sizeof(*request);
 }
 
+static const uint64_t HASH_BEGIN = 0xcbf29ce484222325;
+
 /* FNV-1a, 64 bits. A collision costs a refusal (the record is compared), never somebody else's container. */
 static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t size)
 {
@@ -21,9 +23,14 @@ static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t size)
 	return hash;
 }
 
+uint64_t request_hash(const char *text)
+{
+	return hash_bytes(HASH_BEGIN, text, strlen(text));
+}
+
 void request_key(const struct socker_request *request, char key[17])
 {
-	uint64_t hash = 0xcbf29ce484222325;
+	uint64_t hash = HASH_BEGIN;
 
 	hash = hash_bytes(hash, &request->uid, sizeof(request->uid));
 	hash = hash_bytes(hash, request->node, strlen(request->node) + 1);

@@ -17,6 +17,9 @@ void request_init(struct socker_request *request);
  */
 void request_key(const struct socker_request *request, char key[17]);
 
+/* A number for a text, by which it is locked; two texts may have the same. */
+uint64_t request_hash(const char *text);
+
 /* True when both are of the same job, user and node and name the same container, or neither names one. */
 bool request_shares(const struct socker_request *one, const struct socker_request *other);
 

@@ -16,7 +16,7 @@ PACKAGE = Path(socker.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 # Modules from outside the package that each module may import; `from __future__` always.
-CORE = ("container", "errors", "grants", "lifecycle", "pattern", "plan", "policy", "rules", "text", "value", "wire")
+CORE = ("container", "errors", "grants", "lifecycle", "pattern", "plan", "policy", "rules", "saving", "text", "value", "wire")
 OUTSIDE: dict[str, set[str]] = {module: set() for module in CORE} | {
     "__init__": set(),
     "audit": {"json", "socket"},
@@ -26,6 +26,7 @@ OUTSIDE: dict[str, set[str]] = {module: set() for module in CORE} | {
     "engine": set(),
     "entry": set(),
     "engine_http": {"json", "re", "socket", "time"},
+    "engine_save": set(),
     "engine_sdk": {"docker", "math", "re", "requests", "socket", "time", "typing"},
     "grantschema": {"msgspec", "re", "typing"},
     "identity": {"grp", "pwd"},
@@ -37,6 +38,7 @@ OUTSIDE: dict[str, set[str]] = {module: set() for module in CORE} | {
     "policyschema": {"msgspec", "re", "typing"},
     "ports": {"typing"},
     "reference": {"re"},
+    "savedimage": {"io", "json", "tarfile"},
     "sitepolicy": {"sys", "types"},
     "slurm": {"importlib", "pyslurm", "re", "subprocess", "time"},
     "strictyaml": {"re", "typing", "yaml"},
@@ -49,12 +51,12 @@ ORDER = [
     {"cataloguetext"},
     {"catalogue", "pattern", "model", "identity", "audit", "engine_http"},
     {"grants", "engine_sdk", "slurm"},
-    {"rules", "options"},
+    {"rules", "options", "savedimage", "saving"},
     {"policy"},
     {"plan", "sitepolicy"},
     {"container", "grantschema"},
     {"engine", "policyindex", "policyschema"},
-    {"policyfile", "ports"},
+    {"policyfile", "ports", "engine_save"},
     {"opening"},
     {"lifecycle"},
     {"wire"},
