@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
+from socker.environment import encode, is_name, is_protected
 from socker.errors import InvalidPattern, InvalidReference
 from socker.grants import DEFAULT_SECCOMP, Grants, SiteMount
 from socker.model import is_plain_path
 from socker.pattern import parse_pattern
-from socker.plan import MAX_PATH, encode, is_name, is_protected
+from socker.plan import MAX_PATH
 from socker.reference import check_domain
 from socker.text import quoted
 

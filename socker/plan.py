@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from socker.environment import encode, image_environment, is_encodable
 from socker.errors import InvalidReference, PlanError
 from socker.model import Image, Mount, User, is_plain_path
 from socker.options import NAMESPACES, NOTHING, AskedMount, Options, absolute
@@ -23,21 +24,8 @@ MAX_MOUNTS = 32
 MAX_PATH = 4095  # bytes
 MAX_TEXT = 131072  # bytes of all strings with their NULs
 
-DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # Docker's, for images without one
-
 SCRATCH = ("/tmp", "/var/tmp")
 SCRATCH_MODE = "mode=1777"
-
-# Slurm's and PMI's own, never an image's.
-PROTECTED_PREFIXES = ("SLURM", "_SLURM", "SPANK", "_SPANK", "SRUN_", "SBATCH_", "SALLOC_", "PMI")
-# The user's, from the node's accounts, and the job's devices.
-PROTECTED_NAMES = frozenset(
-    {
-        *("HOME", "USER", "LOGNAME", "SHELL", "PWD", "OLDPWD", "TMPDIR"),
-        *("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
-        *("GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
-    }
-)
 
 # Homes of system accounts: mounted, they would hide what the image has there.
 _SYSTEM_TREES = frozenset(
@@ -87,7 +75,16 @@ class Plan(Value):
     def texts(self) -> tuple[str, ...]:
         """Return every string of the plan."""
         paths = (path for mount in self.mounts for path in (mount.source, mount.target))
-        return (self.workdir, *paths, *self.env, *self.unset, *self.entrypoint, self.passwd, self.group, self.save)
+        return (
+            self.workdir,
+            *paths,
+            *self.env,
+            *self.unset,
+            *self.entrypoint,
+            self.passwd,
+            self.group,
+            *filter(None, [self.save]),
+        )
 
 
 def make_plan(user: User, allow: Allow, image: Image, wish: Options = NOTHING, cwd: str = "") -> Plan:
@@ -107,7 +104,7 @@ def make_plan(user: User, allow: Allow, image: Image, wish: Options = NOTHING, c
         private=private_namespaces(given, wish),
         unset=given.env_remove,
         read_only=is_read_only(given, wish),
-        entrypoint=tuple(filter(_is_encodable, image.entrypoint)),
+        entrypoint=tuple(filter(is_encodable, image.entrypoint)),
         save=_saved_as(allow, wish.save) if wish.save else "",
     )
 
@@ -232,43 +229,6 @@ def _environment(image: Image, given: Grants) -> tuple[str, ...]:
     return (*kept, *(f"{name}={value}" for name, value in given.env_set))
 
 
-def image_environment(entries: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what an image may set: well-formed, not protected, the last of equal names, and always a PATH."""
-    kept: dict[str, str] = {}
-    for entry in entries:
-        name, equals, _ = entry.partition("=")
-        if equals and is_name(name) and not is_protected(name) and _is_encodable(entry):
-            kept.pop(name, None)
-            kept[name] = entry
-    kept.setdefault("PATH", DEFAULT_PATH)
-    return tuple(kept.values())
-
-
-def is_name(name: str) -> bool:
-    """Tell whether a variable can have this name."""
-    return name != "" and all("!" <= char <= "~" for char in name)
-
-
-def is_protected(name: str) -> bool:
-    """Tell whether a variable is Slurm's or the user's, which neither an image nor policy sets."""
-    return name in PROTECTED_NAMES or name.startswith(PROTECTED_PREFIXES)
-
-
-def _is_encodable(text: str) -> bool:
-    if "\0" in text:
-        return False
-    try:
-        encode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def encode(text: str) -> bytes:
-    """Return the text as bytes for the wire; bytes of the host that are not UTF-8 come out as they were."""
-    return text.encode(errors="surrogateescape")
-
-
 def clean_path(path: str) -> str:
     """Return an absolute path without empty parts, `.` and `..` (as text, no link is followed); any other unchanged."""
     if not path.startswith("/"):
@@ -295,4 +255,4 @@ def _workdir(path: str) -> str:
 
 
 def _fits(path: str) -> bool:
-    return is_plain_path(path) and _is_encodable(path) and len(encode(path)) <= MAX_PATH
+    return is_plain_path(path) and is_encodable(path) and len(encode(path)) <= MAX_PATH

@@ -7,10 +7,10 @@ The values of spank/wire.h: reading what the opener sent, filling what it gets.
 
 from __future__ import annotations
 
+from socker.environment import encode
 from socker.errors import InvalidRequest, PlanError
 from socker.lifecycle import Closing, Item
 from socker.model import Mark, Request
-from socker.plan import encode
 from socker.saving import Saving
 from socker.text import decoded, one_line
 

@@ -16,7 +16,21 @@ PACKAGE = Path(socker.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 # Modules from outside the package that each module may import; `from __future__` always.
-CORE = ("container", "errors", "grants", "lifecycle", "pattern", "plan", "policy", "rules", "saving", "text", "value", "wire")
+CORE = (
+    "container",
+    "environment",
+    "errors",
+    "grants",
+    "lifecycle",
+    "pattern",
+    "plan",
+    "policy",
+    "rules",
+    "saving",
+    "text",
+    "value",
+    "wire",
+)
 OUTSIDE: dict[str, set[str]] = {module: set() for module in CORE} | {
     "__init__": set(),
     "audit": {"json", "socket"},
@@ -46,7 +60,7 @@ OUTSIDE: dict[str, set[str]] = {module: set() for module in CORE} | {
 }
 # Modules of ours, from the bottom upwards: each may import those of the lines above it.
 ORDER = [
-    {"value", "text", "errors", "__init__"},
+    {"value", "text", "environment", "errors", "__init__"},
     {"reference", "trustedfile", "strictyaml", "entry"},
     {"cataloguetext"},
     {"catalogue", "pattern", "model", "identity", "audit", "engine_http"},

@@ -7,21 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from socker.environment import DEFAULT_PATH, PROTECTED_NAMES, PROTECTED_PREFIXES, encode, image_environment
 from socker.errors import PlanError
 from socker.model import Mount, is_plain_path
-from socker.plan import (
-    DEFAULT_PATH,
-    MAX_ENV,
-    MAX_TEXT,
-    PROTECTED_NAMES,
-    PROTECTED_PREFIXES,
-    clean_path,
-    encode,
-    image_environment,
-    is_below,
-    is_home,
-    make_plan,
-)
+from socker.plan import MAX_ENV, MAX_TEXT, clean_path, is_below, is_home, make_plan
 from socker.policy import Allow, Grants, SiteMount
 
 from .fakes import IMAGE_ID, make_image, make_user
