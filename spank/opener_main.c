@@ -90,7 +90,7 @@ static int run_open(const struct socker_config *config, struct socker_error *err
 	return pwrite(OPENER_OUTCOME, &outcome, sizeof(outcome), 0) == (ssize_t)sizeof(outcome) ? 0 : 1;
 }
 
-/* Stays slurmstepd's child and in the step's cgroups: a step that is cancelled now is not saved. */
+/* Slurm may end it as it ends the step's tasks: a step that is cancelled now is not saved, and is over at once. */
 static int run_save(const struct socker_config *config, struct socker_error *err)
 {
 	static struct socker_request request;
@@ -98,7 +98,9 @@ static int run_save(const struct socker_config *config, struct socker_error *err
 
 	alarm(config->save_deadline + SAVER_MARGIN);
 	fcntl(OPENER_LIFE, F_SETFD, FD_CLOEXEC);
-	if (read_request(&request, err) < 0 || saver_save(config, &request, err) < 0) {
+	if (err->text[0] == '\0' && read_request(&request, err) == 0)
+		cgroup_enter_step(request.step);
+	if (err->text[0] || saver_save(config, &request, err) < 0) {
 		outcome.verdict = 0;
 		memcpy(outcome.message, err->text, sizeof(outcome.message));
 		syslog(LOG_NOTICE, "job %u step %u uid %u not saved: %s", request.job, request.step, request.uid,

@@ -37,7 +37,7 @@ static struct step {
 	int killed;	/* the signal that ended one of them, or 0 */
 } step;
 
-enum { EPILOG_MILLISECONDS = 12000 };
+enum { EPILOG_MILLISECONDS = 12000, SAYING_MICROSECONDS = 100000 };
 
 /*
  * Root for this thread alone: user_init runs with the user's effective uid, and glibc's seteuid would change it for
@@ -314,6 +314,9 @@ static void save_container(int count, char *words[])
 	if (err.text[0]) {
 		socker_fail_in(&err, "the container is not saved");
 		say(err.text, true);
+		/* srun takes in nothing more once it hears of a task that a signal ended: this must be there first */
+		if (step.killed)
+			usleep(SAYING_MICROSECONDS);
 	}
 	scope_close(&step.saving);
 }

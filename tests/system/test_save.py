@@ -6,8 +6,10 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +17,12 @@ import pytest
 from .cluster import IMAGE, Cluster, until
 from .faults import (
     assert_step_refused,
+    command_line,
     daemon,
     frozen,
     job_of,
+    kill,
+    processes,
     said,
     stopped,
     strangers,
@@ -62,8 +67,8 @@ def save(name: str) -> str:
 
 def test_a_saved_image_runs_and_has_what_its_step_left(cluster: Cluster) -> None:
     before = images(cluster)
-    script = "echo kept > /tmp/file; cp /bin/id /tmp/own; chmod 4755 /tmp/own; echo no > $HOME/not-here; rm -f $HOME/not-here"
-    done = cluster.srun(save("site/tool:1"), "--ntasks=2", "sh", "-c", script)
+    script = "echo kept > /tmp/file; cp /bin/id /tmp/own; chmod 4755 /tmp/own"
+    done = cluster.srun(save("site/tool:1"), "sh", "-c", script)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done
     assert images(cluster) - before == {"site/tool:1"}
     assert not config(cluster, "site/tool:1")["Labels"]
@@ -155,43 +160,54 @@ def test_a_step_on_two_nodes_is_not_saved(cluster: Cluster) -> None:
 
 
 @contextlib.contextmanager
-def writer(cluster: Cluster, name: str, script: str) -> Iterator[tuple[int, Any]]:
+def writer(cluster: Cluster, name: str, script: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """A step at work on the cluster's first node that will be saved: its job and its srun."""
-    step = cluster.popen(
-        "srun",
-        f"--job-name={name}",
-        f"--nodelist={cluster.nodes[0]}",
-        f"--container={IMAGE}",
-        save("site/one:1"),
-        *script.split(),
-    )
+    options = (f"--job-name={name}", f"--nodelist={cluster.nodes[0]}", f"--container={IMAGE}", save("site/one:1"))
+    step = cluster.popen("srun", *options, "sh", "-c", script)
     try:
         job = job_of(cluster, name)
-        wait_for_process(cluster, job, script.split()[0])
+        wait_for_process(cluster, job, "sleep")
         yield job, step
     finally:
         cluster.run("scancel", f"--name={name}", user="")
-        step.wait(20)
+        step.communicate(timeout=30)
+
+
+@contextlib.contextmanager
+def go(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """A script that waits for a file of alice's, and the file, which the test makes."""
+    path = f"/home/alice/go-{time.monotonic_ns()}"
+    try:
+        yield f"while ! test -e {path}; do sleep 0.2; done", path
+    finally:
+        cluster.run("rm", "-f", path)
 
 
 def test_a_second_writer_is_refused_and_the_first_one_saves(cluster: Cluster) -> None:
     why = "another step on this node saves its container as docker.io/site/one:1; give another name"
     here = f"--nodelist={cluster.nodes[0]}"
-    with writer(cluster, "first", "sleep 8") as (job, first):
+    with go(cluster) as (script, path), writer(cluster, "first", script) as (job, first):
         # of another job, spelled otherwise; and of the same job, whose container is the same
         assert_step_refused(cluster.srun(save("docker.io/site/one:1"), here, "true"), why)
-        own = cluster.srun(save("site/one:1"), f"--jobid={job}", "--overlap", "true")
-        assert_step_refused(own, why)
+        assert_step_refused(cluster.srun(save("site/one:1"), f"--jobid={job}", "--overlap", "true"), why)
         assert cluster.srun(save("site/two:1"), here, "true").returncode == 0
-        assert first.wait(30) == 0, first.stderr.read()
+        cluster.run("touch", path)
+        _, told = first.communicate(timeout=30)
+        assert (first.returncode, told) == (0, "")
     assert {"site/one:1", "site/two:1"} <= images(cluster)
 
 
-def test_a_writer_that_was_killed_leaves_no_lock(cluster: Cluster) -> None:
+def test_a_writer_whose_slurmstepd_was_killed_leaves_no_lock(cluster: Cluster) -> None:
     with writer(cluster, "killed", "sleep 600") as (job, _):
-        cluster.run("scancel", "--signal=KILL", str(job), user="")
-        wait_for_no_jobs(cluster)
+        (stepd,) = (pid for pid in pids() if command_line(pid)[0].startswith(f"slurmstepd: [{job}.0]"))
+        kill(stepd)
+    wait_for_no_jobs(cluster)
     assert cluster.srun(save("site/one:1"), f"--nodelist={cluster.nodes[0]}", "true").returncode == 0
+
+
+def pids() -> list[int]:
+    """Every process."""
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
 def test_a_cancelled_step_is_not_saved(cluster: Cluster) -> None:
@@ -206,10 +222,11 @@ def test_a_cancelled_step_is_not_saved(cluster: Cluster) -> None:
 
 def test_a_step_that_ends_while_docker_is_down_says_so_and_another_can_save(cluster: Cluster) -> None:
     node = cluster.nodes[0]
-    with cluster.allocation(f"--nodelist={node}") as job:
-        step = job.popen(save("site/one:1"), "sh", "-c", "echo kept > /tmp/file; sleep 5")
+    with go(cluster) as (script, path), cluster.allocation(f"--nodelist={node}") as job:
+        step = job.popen(save("site/one:1"), "sh", "-c", f"echo kept > /tmp/file; {script}")
         wait_for_process(cluster, job.id, "sleep")
-        with stopped(cluster, "dockerd"):
+        with stopped(cluster, "dockerd", how="kill"):
+            cluster.run("touch", path)
             _, told = step.communicate(timeout=30)
         assert step.returncode == 0
         ((line,),) = said(told).values()
@@ -221,43 +238,38 @@ def test_a_step_that_ends_while_docker_is_down_says_so_and_another_can_save(clus
     assert set(cluster.node_states().values()) == {"idle"}
 
 
-def test_a_batch_job_is_told_too(cluster: Cluster) -> None:
-    script = "#!/bin/sh\nwhile ! test -e $HOME/go; do sleep 0.1; done\nrm $HOME/go\n"
-    with cluster.plugstack(lambda line: f"{line.rstrip()} save_deadline=2\n"):
-        until(lambda: True)
-        go = f"/home/alice/go-{time.monotonic_ns()}"
-        script = f"#!/bin/sh\nwhile ! test -e {go}; do sleep 0.1; done\nrm {go}\n"
+def test_a_batch_job_is_told_too_and_a_silent_docker_is_not_waited_for(cluster: Cluster) -> None:
+    late = cluster.plugstack(lambda line: f"{line.rstrip()} save_deadline=2\n")
+    with late, go(cluster) as (script, path):
+        out = f"{path}.out"
         sent = cluster.run(
-            "sbatch",
-            "--parsable",
-            "--output=/home/alice/save.out",
-            f"--container={IMAGE}",
-            save("site/one:1"),
-            "--wrap",
-            script.partition("\n")[2],
+            "sbatch", "--parsable", f"--output={out}", f"--container={IMAGE}", save("site/one:1"), f"--wrap={script}"
         )
         job = int(sent.stdout)
         wait_for_process(cluster, job, "sleep")
         with frozen(daemon(cluster, "dockerd")):
-            cluster.run("touch", go)
+            cluster.run("touch", path)
             until(lambda: cluster.job_field(job, "JobState") == "COMPLETED", what="the end of the job")
-        output = cluster.run("cat", "/home/alice/save.out").stdout
-        cluster.run("rm", "/home/alice/save.out")
+        output = cluster.run("cat", out).stdout
+        cluster.run("rm", out)
     ((line,),) = said(output).values()
     assert line.startswith("the container is not saved: Docker "), line
+    wait_for_no_jobs(cluster)
     assert set(cluster.node_states().values()) == {"idle"}
 
 
 def test_a_step_that_is_cancelled_while_it_is_saved_ends_at_once(cluster: Cluster) -> None:
-    with cluster.allocation(f"--nodelist={cluster.nodes[0]}") as job:
-        step = job.popen(save("site/one:1"), "sleep", "3")
+    with go(cluster) as (script, path), cluster.allocation(f"--nodelist={cluster.nodes[0]}") as job:
+        step = job.popen(save("site/one:1"), "sh", "-c", script)
         wait_for_process(cluster, job.id, "sleep")
         with frozen(daemon(cluster, "dockerd")):
+            cluster.run("touch", path)
             wait_for_process(cluster, job.id, "socker-policy")
             began = time.monotonic()
             cluster.run("scancel", f"{job.id}.0", user="")
             _, told = step.communicate(timeout=20)
-            assert time.monotonic() - began < 15
+            assert time.monotonic() - began < 7
+            until(lambda: not processes(cluster, job.id, "socker-policy"), seconds=1)
         assert "the container is not saved: saving the container was interrupted" in told
     wait_for_no_jobs(cluster)
     assert "site/one:1" not in images(cluster)
