@@ -150,6 +150,7 @@ def _open(request: Request) -> tuple[Opened | Plain | Refusal, DockerEngine]:
         clock=time,
         load_policy=load,
         job_facts=lambda job: _facts(job, request.slurm_conf, until),
+        job_gpus=lambda job, node: _gpus(job, node, request.slurm_conf, until),
         load_catalogue=_catalogue,
         load_module=_module,
         read_profile=read_profile,
@@ -162,6 +163,12 @@ def _facts(job: int, slurm_conf: str, until: float) -> Facts:
 
     commands = SlurmCommands(slurm_conf, until)
     return job_facts(commands, slurm_conf)(job)
+
+
+def _gpus(job: int, node: str, slurm_conf: str, until: float) -> tuple[str, ...]:
+    from socker.slurm import SlurmCommands  # noqa: PLC0415 - only where a step wants them
+
+    return SlurmCommands(slurm_conf, until).gpus(job, node)
 
 
 def _catalogue(path: str) -> Catalogue:

@@ -65,6 +65,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     uts: Literal["host", "private"] | msgspec.UnsetType = msgspec.UNSET
     read_only: bool | msgspec.UnsetType = msgspec.UNSET
     devices: list[str] | msgspec.UnsetType = msgspec.UNSET
+    ask_devices: list[str] | msgspec.UnsetType = msgspec.UNSET
+    gpus: bool | msgspec.UnsetType = msgspec.UNSET
     env: Environment | msgspec.UnsetType = msgspec.UNSET
     seccomp: str | msgspec.UnsetType = msgspec.UNSET
     save: list[str] | msgspec.UnsetType = msgspec.UNSET
@@ -135,7 +137,7 @@ def _one(name: str, settings: Settings, sites: Mapping[str, SiteMount], key: str
         return {name: _saves(value, key)}
     if name == "seccomp":
         return {name: value if value == DEFAULT_SECCOMP else _profile(value, key)}
-    if name in {"registries", "devices"}:
+    if name in {"registries", "devices", "ask_devices"}:
         check = _registry if name == "registries" else _device
         return {name: tuple(check(text, f"{key}[{index}]") for index, text in enumerate(value))}
     return {name: value}

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         Clock,
         Engine,
         JobFacts,
+        JobGpus,
         LoadCatalogue,
         LoadModule,
         LoadPolicy,
@@ -64,6 +65,7 @@ class Outside(Value):
     clock: Clock
     load_policy: LoadPolicy
     job_facts: JobFacts
+    job_gpus: JobGpus
     load_catalogue: LoadCatalogue
     load_module: LoadModule
     read_profile: ReadProfile
@@ -187,8 +189,15 @@ class Opening:
 
     def _plan(self, user: User, allow: Allow, image: Image, wish: Options) -> Plan:
         passwd, group = self._outside.accounts.lines(user)
-        plan = make_plan(user, allow, image, wish, self._request.cwd)
+        gpus = self._gpus() if wish.gpus and allow.grants.gpus else ()
+        plan = make_plan(user, allow, image, wish, self._request.cwd, gpus)
         return plan.but(passwd=passwd, group=group)
+
+    def _gpus(self) -> tuple[str, ...]:
+        try:
+            return self._outside.job_gpus(self._request.job, self._request.node)
+        except SlurmError as error:
+            raise SlurmError(f"--container-gpus: it is not known which GPUs Slurm gave this job: {error}") from None
 
     def _check_free(self, name: str) -> None:
         """Raise ImageExists where the node has the image that the step's container is to be saved as."""

@@ -87,9 +87,12 @@ class Plan(Value):
         )
 
 
-def make_plan(user: User, allow: Allow, image: Image, wish: Options = NOTHING, cwd: str = "") -> Plan:
+def make_plan(  # noqa: PLR0913, PLR0917 - each is a fact of its own
+    user: User, allow: Allow, image: Image, wish: Options = NOTHING, cwd: str = "", gpus: tuple[str, ...] = ()
+) -> Plan:
     """
     Return what the decision, the image and the user's options make of a step; their paths are taken from `cwd`.
+    `gpus` are the device files of the job's GPUs.
 
     Raises PlanError where a limit is passed or more is asked for than the rule gives.
     """
@@ -97,7 +100,12 @@ def make_plan(user: User, allow: Allow, image: Image, wish: Options = NOTHING, c
     _check_wish(allow, wish, clean_path(user.home))
     return Plan(
         digest=image.id,
-        mounts=(*_scratch(given, wish), *_mounts(user, given, wish), *asked_mounts(allow, wish, cwd)),
+        mounts=(
+            *_scratch(given, wish),
+            *_mounts(user, given, wish),
+            *_devices(allow, wish, gpus),
+            *asked_mounts(allow, wish, cwd),
+        ),
         submit_dir=given.submit_dir,
         env=_environment(image, given),
         workdir=_workdir(image.workdir),
@@ -123,11 +131,6 @@ def _check_wish(allow: Allow, wish: Options, home: str) -> None:
         raise PlanError(f"--container-mount-home: {quoted(home)} cannot be mounted in a container")
     if wish.read_only is False and given.read_only:
         raise _not_given(allow, "--container-writable", "its containers are read-only")
-    if wish.gpus:
-        raise _not_given(allow, "--container-gpus", "no GPU is given to containers on this node")
-    for device in wish.devices:
-        if device not in given.devices:
-            raise _not_given(allow, "--container-device", f"it names no device {quoted(device)}")
 
 
 def _saved_as(allow: Allow, asked: str) -> str:
@@ -143,6 +146,24 @@ def _saved_as(allow: Allow, asked: str) -> str:
     if not any(pattern.digest is None and pattern.covers(reference) for pattern in allow.grants.save):
         raise _not_given(allow, "--container-save", f"it does not let users save {quoted(str(reference))}")
     return str(reference)
+
+
+def _devices(allow: Allow, wish: Options, gpus: tuple[str, ...]) -> tuple[Mount, ...]:
+    """Return the devices that were asked for and that Docker does not put there. Raises PlanError."""
+    given = allow.grants
+    if wish.gpus and not given.gpus:
+        raise _not_given(allow, "--container-gpus", "it does not let users have GPUs in a container")
+    if wish.gpus and not gpus:
+        raise PlanError("--container-gpus: Slurm gave this job no GPU on this node; ask for one, as with --gpus=1")
+    for device in wish.devices:
+        if device not in given.devices and device not in given.ask_devices:
+            raise _not_given(allow, "--container-device", f"it names no device {quoted(device)}")
+    wanted = dict.fromkeys((*gpus, *wish.devices))
+    return tuple(
+        Mount(source=path, target=path, read_only=False, kind="device", asked=True)
+        for path in wanted
+        if path not in given.devices
+    )
 
 
 def _not_given(allow: Allow, option: str, why: str) -> PlanError:
@@ -164,7 +185,7 @@ def _asked(allow: Allow, mount: AskedMount, cwd: str) -> Mount:
             return Mount(source=site.source, target=target, read_only=site.read_only or mount.read_only, asked=True)
     source = absolute(mount.source, cwd)
     target = mount.target or source
-    if source in given.devices:
+    if source in given.devices or source in given.ask_devices:
         return Mount(source=source, target=target, read_only=mount.read_only, kind="device", asked=True)
     base = _base(allow, source)
     return Mount(source=source, target=target, read_only=mount.read_only, asked=True, flat=mount.flat, base=base)

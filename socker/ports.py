@@ -102,6 +102,13 @@ class JobFacts(Protocol):
         """Return the facts of a job by its own id, array tasks and heterogeneous components too. Raises SlurmError."""
 
 
+class JobGpus(Protocol):
+    """Which GPUs Slurm gave a job."""
+
+    def __call__(self, job: int, node: str) -> tuple[str, ...]:
+        """Return their device files on this node, none where it gave none. Raises SlurmError."""
+
+
 class Catalogue(Protocol):
     """The images that the site has recorded."""
 

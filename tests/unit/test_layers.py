@@ -43,6 +43,7 @@ OUTSIDE: dict[str, set[str]] = {module: set() for module in CORE} | {
     "engine_save": set(),
     "engine_sdk": {"docker", "math", "re", "requests", "socket", "time", "typing"},
     "grantschema": {"msgspec", "re", "typing"},
+    "gres": {"re"},
     "identity": {"grp", "pwd"},
     "model": {"re"},
     "opening": {"traceback"},
@@ -61,7 +62,7 @@ OUTSIDE: dict[str, set[str]] = {module: set() for module in CORE} | {
 # Modules of ours, from the bottom upwards: each may import those of the lines above it.
 ORDER = [
     {"value", "text", "environment", "errors", "__init__"},
-    {"reference", "trustedfile", "strictyaml", "entry"},
+    {"gres", "reference", "trustedfile", "strictyaml", "entry"},
     {"cataloguetext"},
     {"catalogue", "pattern", "model", "identity", "audit", "engine_http"},
     {"grants", "engine_sdk", "slurm"},

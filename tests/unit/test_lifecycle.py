@@ -66,8 +66,15 @@ class World:
         self.audit = FakeAudit()
         self.policy = FakePolicy(Policy(rules=rules, source="test") if rules else None)
         self.facts = FakeFacts(make_facts())
+        self.gpus: tuple[str, ...] | None = ()
         self.catalogue = FakeCatalogue()
         self.module: Decide | None = None
+
+    def job_gpus(self, job: int, node: str) -> tuple[str, ...]:
+        assert (job, node) == (4711, "n1")
+        if self.gpus is None:
+            raise SlurmError("slurmd does not answer in time")
+        return self.gpus
 
     def load_module(self, path: str) -> Decide:
         assert path == "/etc/socker/site.py"
@@ -84,6 +91,7 @@ class World:
                 clock=FakeClock(),
                 load_policy=self.policy,
                 job_facts=self.facts,
+                job_gpus=self.job_gpus,
                 load_catalogue=self.catalogue,
                 load_module=self.load_module,
                 read_profile=lambda path: f'{{"of": "{path}"}}',
