@@ -16,6 +16,7 @@ import pytest
 
 from .cluster import IMAGE, Cluster, until
 from .faults import (
+    assert_soon,
     assert_step_refused,
     command_line,
     daemon,
@@ -26,6 +27,8 @@ from .faults import (
     said,
     stopped,
     strangers,
+    sweep,
+    tidy,
     wait_for_no_jobs,
     wait_for_process,
 )
@@ -203,6 +206,8 @@ def test_a_writer_whose_slurmstepd_was_killed_leaves_no_lock(cluster: Cluster) -
         kill(stepd)
     wait_for_no_jobs(cluster)
     assert cluster.srun(save("site/one:1"), f"--nodelist={cluster.nodes[0]}", "true").returncode == 0
+    # what Slurm does not remove by itself after that
+    tidy(cluster)
 
 
 def pids() -> list[int]:
@@ -217,45 +222,50 @@ def test_a_cancelled_step_is_not_saved(cluster: Cluster) -> None:
         _, told = step.communicate(timeout=20)
     assert "socker: the container is not saved: a task of this step was ended by signal 15" in told
     assert images(cluster) == before
+    wait_for_no_jobs(cluster)
     assert set(cluster.node_states().values()) == {"idle"}
 
 
-def test_a_step_that_ends_while_docker_is_down_says_so_and_another_can_save(cluster: Cluster) -> None:
-    node = cluster.nodes[0]
-    with go(cluster) as (script, path), cluster.allocation(f"--nodelist={node}") as job:
+def test_a_step_that_ends_while_docker_is_silent_says_so_and_another_can_save(cluster: Cluster) -> None:
+    late = cluster.plugstack(lambda line: f"{line.rstrip()} save_deadline=2\n")
+    with late, go(cluster) as (script, path), cluster.allocation(f"--nodelist={cluster.nodes[0]}") as job:
         step = job.popen(save("site/one:1"), "sh", "-c", f"echo kept > /tmp/file; {script}")
         wait_for_process(cluster, job.id, "sleep")
-        with stopped(cluster, "dockerd", how="kill"):
+        with frozen(daemon(cluster, "dockerd")):
+            began = time.monotonic()
             cluster.run("touch", path)
             _, told = step.communicate(timeout=30)
+            assert_soon(began, 5)
         assert step.returncode == 0
         ((line,),) = said(told).values()
-        assert re.fullmatch(f"the container is not saved: {DOCKER.pattern}", line), line
+        assert line.startswith("the container is not saved: Docker does not answer in time on this node"), line
         assert "site/one:1" not in images(cluster)
         again = job.srun(save("site/one:1"), "cat", "/tmp/file")
         assert (again.returncode, again.stdout, again.stderr) == (0, "kept\n", ""), again
     assert "site/one:1" in images(cluster)
+    wait_for_no_jobs(cluster)
     assert set(cluster.node_states().values()) == {"idle"}
 
 
-def test_a_batch_job_is_told_too_and_a_silent_docker_is_not_waited_for(cluster: Cluster) -> None:
-    late = cluster.plugstack(lambda line: f"{line.rstrip()} save_deadline=2\n")
-    with late, go(cluster) as (script, path):
+def test_a_batch_job_is_told_too_that_docker_is_down(cluster: Cluster) -> None:
+    with go(cluster) as (script, path):
         out = f"{path}.out"
         sent = cluster.run(
             "sbatch", "--parsable", f"--output={out}", f"--container={IMAGE}", save("site/one:1"), f"--wrap={script}"
         )
         job = int(sent.stdout)
         wait_for_process(cluster, job, "sleep")
-        with frozen(daemon(cluster, "dockerd")):
+        with stopped(cluster, "dockerd", how="kill"):
             cluster.run("touch", path)
             until(lambda: cluster.job_field(job, "JobState") == "COMPLETED", what="the end of the job")
+            wait_for_no_jobs(cluster)
         output = cluster.run("cat", out).stdout
         cluster.run("rm", out)
     ((line,),) = said(output).values()
-    assert line.startswith("the container is not saved: Docker "), line
-    wait_for_no_jobs(cluster)
+    assert re.fullmatch(f"the container is not saved: {DOCKER.pattern}", line), line
     assert set(cluster.node_states().values()) == {"idle"}
+    # the epilog had no Docker either
+    assert sweep(cluster).returncode == 0
 
 
 def test_a_step_that_is_cancelled_while_it_is_saved_ends_at_once(cluster: Cluster) -> None:
