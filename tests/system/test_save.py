@@ -202,7 +202,7 @@ def test_a_second_writer_is_refused_and_the_first_one_saves(cluster: Cluster) ->
 
 def test_a_writer_whose_slurmstepd_was_killed_leaves_no_lock(cluster: Cluster) -> None:
     with writer(cluster, "killed", "sleep 600") as (job, _):
-        (stepd,) = (pid for pid in pids() if command_line(pid)[0].startswith(f"slurmstepd: [{job}.0]"))
+        (stepd,) = (pid for pid in pids() if f"slurmstepd: [{job}.0]" in command_line(pid)[:1])
         kill(stepd)
     wait_for_no_jobs(cluster)
     assert cluster.srun(save("site/one:1"), f"--nodelist={cluster.nodes[0]}", "true").returncode == 0
