@@ -183,7 +183,9 @@ static int lock_image(const struct opening *opening, struct socker_error *err)
 {
 	const struct socker_record *record = opening->record;
 
-	return record->save ? saving_lock(OPENER_SAVING, opening->config->state, record->text + record->save, err) : 0;
+	return record->save && request_saves(opening->request)
+		       ? saving_lock(OPENER_SAVING, opening->config->state, record->text + record->save, err)
+		       : 0;
 }
 
 /* From a started container to one that tasks may join. The order matters: nothing joins before the record says OPEN. */

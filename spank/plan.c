@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "request.h"
+
 static bool text_at(const struct socker_plan *plan, uint32_t offset)
 {
 	return offset < plan->text_size && memchr(plan->text + offset, '\0', plan->text_size - offset) != NULL;
@@ -90,7 +92,7 @@ static bool save_is_plain(const char *save, const struct socker_request *request
 
 	return length < SOCKER_REFERENCE_SIZE && strchr(save, '/') && strchr(save, ':') &&
 	       strspn(save, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:[]") == length &&
-	       (strncmp(request->options, "save=", 5) == 0 || strstr(request->options, "\nsave="));
+	       request_saves(request);
 }
 
 int plan_check(const struct socker_plan *plan, const struct socker_request *request, struct socker_error *err)

@@ -79,6 +79,15 @@ bool request_fits(const struct socker_request *opened, const struct socker_reque
 				: strcmp(opened->options, asked->options) == 0;
 }
 
+bool request_saves(const struct socker_request *request)
+{
+	for (const char *line = request->options; *line; line = next_line(line)) {
+		if (strncmp(line, "save=", 5) == 0)
+			return true;
+	}
+	return false;
+}
+
 static bool ended(const char *text, size_t size)
 {
 	return memchr(text, '\0', size) != NULL;

@@ -29,6 +29,9 @@ bool request_shares(const struct socker_request *one, const struct socker_reques
  */
 bool request_fits(const struct socker_request *opened, const struct socker_request *asked);
 
+/* True when the request's options say that its container is to be saved. */
+bool request_saves(const struct socker_request *request);
+
 /*
  * Checks what C relies on before a request is used: sizes, ended strings, uid and gid of a normal user
  * (0 < id < 2^31), a node name that is one plain path component.

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "saver.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <syslog.h>
 
 #include "container.h"
 #include "inside.h"
@@ -12,6 +14,7 @@
 #include "record.h"
 #include "request.h"
 #include "scope.h"
+#include "source.h"
 #include "token.h"
 
 enum { LOCK_SECONDS = 5 };
@@ -56,19 +59,39 @@ static int ask(const struct socker_config *config, const struct socker_record *r
 	return socker_fail(err, "%s", message[0] ? message : "the policy engine gave no reason");
 }
 
+/* For the job's other steps that share the container: what inside_clear took away is there again. */
+static void put_back(int mnt, const char *name)
+{
+	char source[SOCKER_PATH_SIZE];
+	char target[32];
+	autofd file = -1;
+	autofd tree = -1;
+
+	snprintf(source, sizeof(source), "%s/%s", opener_libdir, name);
+	snprintf(target, sizeof(target), "/.socker/%s", name);
+	file = open(source, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	tree = file < 0 ? -1 : source_clone(file, SOCKER_MOUNT_READONLY | SOCKER_MOUNT_FLAT);
+	if (tree < 0 || inside_attach(mnt, tree, target, true, false) != 0)
+		syslog(LOG_NOTICE, "%s could not be put back", target);
+}
+
 static int save_record(const struct socker_config *config, const struct socker_record *record,
 		       const struct socker_request *request, struct socker_error *err)
 {
 	struct container container;
 	int result;
 
-	if (!record || record->state != RECORD_OPEN || !record->save || !request_same(&record->request, request))
+	if (!record || record->state != RECORD_OPEN || !record->save || !request_fits(&record->request, request))
 		return socker_fail(err, "the container has no record");
 	if (container_attach(&container, &record->hold, record->flags, err) < 0)
 		return -1;
 	result = inside_clear(container.mnt, err);
+	if (result == 0)
+		result = ask(config, record, request, err);
+	put_back(container.mnt, "hold");
+	put_back(container.mnt, "entry");
 	container_release(&container);
-	return result < 0 ? -1 : ask(config, record, request, err);
+	return result;
 }
 
 int saver_save(const struct socker_config *config, const struct socker_request *request, struct socker_error *err)

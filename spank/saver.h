@@ -10,7 +10,7 @@ enum { SAVER_MARGIN = 10 };
 
 /*
  * Saves the open container of a request as the image that its record names; the step holds the image's lock. The
- * container stays, so that another step of the job can save it where this fails. -1: there is no such image.
+ * container stays as it is, so that another step of the job can save it where this fails. -1: there is no such image.
  */
 int saver_save(const struct socker_config *config, const struct socker_request *request, struct socker_error *err);
 
