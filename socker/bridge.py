@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from socker.cdi import CdiDevice
     from socker.engine import DockerEngine
     from socker.lifecycle import Closed, Opened, Plain, Refusal
     from socker.model import Facts, Request
@@ -151,6 +152,7 @@ def _open(request: Request) -> tuple[Opened | Plain | Refusal, DockerEngine]:
         load_policy=load,
         job_facts=lambda job: _facts(job, request.slurm_conf, until),
         job_gpus=lambda job, node: _gpus(job, node, request.slurm_conf, until),
+        load_cdi=_cdi,
         load_catalogue=_catalogue,
         load_module=_module,
         read_profile=read_profile,
@@ -165,7 +167,13 @@ def _facts(job: int, slurm_conf: str, until: float) -> Facts:
     return job_facts(commands, slurm_conf)(job)
 
 
-def _gpus(job: int, node: str, slurm_conf: str, until: float) -> tuple[str, ...]:
+def _cdi() -> dict[str, CdiDevice]:
+    from socker.cdifiles import load_devices  # noqa: PLC0415 - only where a step wants them
+
+    return load_devices()
+
+
+def _gpus(job: int, node: str, slurm_conf: str, until: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
     from socker.slurm import SlurmCommands  # noqa: PLC0415 - only where a step wants them
 
     return SlurmCommands(slurm_conf, until).gpus(job, node)

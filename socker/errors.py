@@ -19,6 +19,7 @@ The exceptions of socker. A denial is a value (`policy.Deny`); these are failure
             ImageExists        the node has an image of the name that one is to be saved by
             ContainerGone      there is no such container
             ForeignContainer   the container is not the one that was meant, so it is left alone
+        CdiError               the node's CDI specifications cannot be trusted, read or understood, or lack a device
         SlurmError             Slurm cannot say which jobs live, or what it knows of one
 """
 
@@ -104,6 +105,10 @@ class ContainerGone(EngineError):
 
 class ForeignContainer(EngineError):
     """The container is not the one that was meant, so it is left alone."""
+
+
+class CdiError(SockerError):
+    """The node's CDI specifications cannot be trusted, read or understood, or lack a device."""
 
 
 class SlurmError(SockerError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
+from socker.cdi import is_cdi, is_kind
 from socker.environment import encode, is_name, is_protected
 from socker.errors import InvalidPattern, InvalidReference
 from socker.grants import DEFAULT_SECCOMP, Grants, SiteMount
@@ -66,7 +67,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     read_only: bool | msgspec.UnsetType = msgspec.UNSET
     devices: list[str] | msgspec.UnsetType = msgspec.UNSET
     ask_devices: list[str] | msgspec.UnsetType = msgspec.UNSET
-    gpus: bool | msgspec.UnsetType = msgspec.UNSET
+    gpus: bool | str | msgspec.UnsetType = msgspec.UNSET
     env: Environment | msgspec.UnsetType = msgspec.UNSET
     seccomp: str | msgspec.UnsetType = msgspec.UNSET
     save: list[str] | msgspec.UnsetType = msgspec.UNSET
@@ -133,14 +134,14 @@ def _one(name: str, settings: Settings, sites: Mapping[str, SiteMount], key: str
         return _mounts(value, sites, key)
     if name == "env":
         return _environment(value, key)
+    if name == "gpus":
+        return _gpus(value, key)
     if name == "save":
         return {name: _saves(value, key)}
-    if name == "seccomp":
-        return {name: value if value == DEFAULT_SECCOMP else _profile(value, key)}
     if name in {"registries", "devices", "ask_devices"}:
-        check = _registry if name == "registries" else _device
+        check = {"registries": _registry, "devices": _device, "ask_devices": _asked_device}[name]
         return {name: tuple(check(text, f"{key}[{index}]") for index, text in enumerate(value))}
-    return {name: value}
+    return {name: _profile(value, key) if name == "seccomp" and value != DEFAULT_SECCOMP else value}
 
 
 def _mounts(mounts: Mounts, sites: Mapping[str, SiteMount], key: str) -> dict[str, object]:
@@ -183,6 +184,19 @@ def _registry(text: str, key: str) -> str:
     except InvalidReference as error:
         raise Fault(key, error.why) from None
     return text
+
+
+def _gpus(value: bool | str, key: str) -> dict[str, object]:  # noqa: FBT001 - as it is written
+    if isinstance(value, str) and not is_kind(value):
+        raise Fault(key, f"this is neither true nor false, nor a vendor and class of CDI devices: {quoted(value)}")
+    return {"gpus": bool(value), "gpu_kind": value if isinstance(value, str) else ""}
+
+
+def _asked_device(text: str, key: str) -> str:
+    kind, equals, name = text.partition("=")
+    if is_cdi(text) or (equals and name == "*" and is_kind(kind)):
+        return text
+    return _device(text, key)
 
 
 def _device(text: str, key: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from socker.container import make_spec
 from socker.errors import EngineTimeout, ImageExists, ImageMissing, PlanError, PullFailed, SlurmError, SockerError
 from socker.grants import DEFAULT_SECCOMP
+from socker.hardware import find_hardware
 from socker.model import Started, User, step_name
 from socker.options import read_options
 from socker.plan import Plan, make_plan
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         JobFacts,
         JobGpus,
         LoadCatalogue,
+        LoadCdi,
         LoadModule,
         LoadPolicy,
         ReadProfile,
@@ -66,6 +68,7 @@ class Outside(Value):
     load_policy: LoadPolicy
     job_facts: JobFacts
     job_gpus: JobGpus
+    load_cdi: LoadCdi
     load_catalogue: LoadCatalogue
     load_module: LoadModule
     read_profile: ReadProfile
@@ -189,15 +192,10 @@ class Opening:
 
     def _plan(self, user: User, allow: Allow, image: Image, wish: Options) -> Plan:
         passwd, group = self._outside.accounts.lines(user)
-        gpus = self._gpus() if wish.gpus and allow.grants.gpus else ()
-        plan = make_plan(user, allow, image, wish, self._request.cwd, gpus)
+        outside, request = self._outside, self._request
+        hardware = find_hardware(allow, wish, outside.load_cdi, lambda: outside.job_gpus(request.job, request.node))
+        plan = make_plan(user, allow, image, wish, self._request.cwd, hardware)
         return plan.but(passwd=passwd, group=group)
-
-    def _gpus(self) -> tuple[str, ...]:
-        try:
-            return self._outside.job_gpus(self._request.job, self._request.node)
-        except SlurmError as error:
-            raise SlurmError(f"--container-gpus: it is not known which GPUs Slurm gave this job: {error}") from None
 
     def _check_free(self, name: str) -> None:
         """Raise ImageExists where the node has the image that the step's container is to be saved as."""

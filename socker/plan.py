@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from socker.environment import encode, image_environment, is_encodable
 from socker.errors import InvalidReference, PlanError
+from socker.hardware import NO_HARDWARE, Hardware, devices, not_given
 from socker.model import Image, Mount, User, is_plain_path
 from socker.options import NAMESPACES, NOTHING, AskedMount, Options, absolute
 from socker.reference import Named, parse
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 MAX_ENV = 512
 MAX_ENTRY = 32
 MAX_UNSET = 64
-MAX_MOUNTS = 32
+MAX_MOUNTS = 128
 MAX_PATH = 4095  # bytes
 MAX_TEXT = 131072  # bytes of all strings with their NULs
 
@@ -88,26 +89,26 @@ class Plan(Value):
 
 
 def make_plan(  # noqa: PLR0913, PLR0917 - each is a fact of its own
-    user: User, allow: Allow, image: Image, wish: Options = NOTHING, cwd: str = "", gpus: tuple[str, ...] = ()
+    user: User, allow: Allow, image: Image, wish: Options = NOTHING, cwd: str = "", hardware: Hardware = NO_HARDWARE
 ) -> Plan:
     """
     Return what the decision, the image and the user's options make of a step; their paths are taken from `cwd`.
-    `gpus` are the device files of the job's GPUs.
 
-    Raises PlanError where a limit is passed or more is asked for than the rule gives.
+    Raises PlanError where a limit is passed or more is asked for than the rule gives, CdiError for what the node lacks.
     """
     given = allow.grants
     _check_wish(allow, wish, clean_path(user.home))
+    device_mounts, device_env = devices(allow, wish, hardware)
     return Plan(
         digest=image.id,
         mounts=(
             *_scratch(given, wish),
             *_mounts(user, given, wish),
-            *_devices(allow, wish, gpus),
+            *device_mounts,
             *asked_mounts(allow, wish, cwd),
         ),
         submit_dir=given.submit_dir,
-        env=_environment(image, given),
+        env=_environment(image, given, device_env),
         workdir=_workdir(image.workdir),
         private=private_namespaces(given, wish),
         unset=given.env_remove,
@@ -126,11 +127,11 @@ def private_namespaces(given: Grants, wish: Options = NOTHING) -> tuple[str, ...
 def _check_wish(allow: Allow, wish: Options, home: str) -> None:
     given = allow.grants
     if wish.home and not _may_mount(given, home):
-        raise _not_given(allow, "--container-mount-home", f"it does not let users mount {quoted(home)}")
+        raise not_given(allow, "--container-mount-home", f"it does not let users mount {quoted(home)}")
     if wish.home and not is_home(home):
         raise PlanError(f"--container-mount-home: {quoted(home)} cannot be mounted in a container")
     if wish.read_only is False and given.read_only:
-        raise _not_given(allow, "--container-writable", "its containers are read-only")
+        raise not_given(allow, "--container-writable", "its containers are read-only")
 
 
 def _saved_as(allow: Allow, asked: str) -> str:
@@ -144,30 +145,8 @@ def _saved_as(allow: Allow, asked: str) -> str:
             f"--container-save: {quoted(asked)} is a digest, which nobody can choose; give a name and a tag"
         )
     if not any(pattern.digest is None and pattern.covers(reference) for pattern in allow.grants.save):
-        raise _not_given(allow, "--container-save", f"it does not let users save {quoted(str(reference))}")
+        raise not_given(allow, "--container-save", f"it does not let users save {quoted(str(reference))}")
     return str(reference)
-
-
-def _devices(allow: Allow, wish: Options, gpus: tuple[str, ...]) -> tuple[Mount, ...]:
-    """Return the devices that were asked for and that Docker does not put there. Raises PlanError."""
-    given = allow.grants
-    if wish.gpus and not given.gpus:
-        raise _not_given(allow, "--container-gpus", "it does not let users have GPUs in a container")
-    if wish.gpus and not gpus:
-        raise PlanError("--container-gpus: Slurm gave this job no GPU on this node; ask for one, as with --gpus=1")
-    for device in wish.devices:
-        if device not in given.devices and device not in given.ask_devices:
-            raise _not_given(allow, "--container-device", f"it names no device {quoted(device)}")
-    wanted = dict.fromkeys((*gpus, *wish.devices))
-    return tuple(
-        Mount(source=path, target=path, read_only=False, kind="device", asked=True)
-        for path in wanted
-        if path not in given.devices
-    )
-
-
-def _not_given(allow: Allow, option: str, why: str) -> PlanError:
-    return PlanError(f"{option} is denied by rule {quoted(allow.rule)}: {why}")
 
 
 def asked_mounts(allow: Allow, wish: Options, cwd: str) -> tuple[Mount, ...]:
@@ -200,7 +179,7 @@ def _base(allow: Allow, source: str) -> str:
     if not around:
         allowed = ", ".join(sources) if sources else "none"
         why = f"{quoted(source)} is in none of the directories that it lets users mount ({allowed})"
-        raise _not_given(allow, "--container-mounts", why)
+        raise not_given(allow, "--container-mounts", why)
     return max(around, key=len)
 
 
@@ -243,10 +222,10 @@ def _may_mount(given: Grants, home: str) -> bool:
     return given.home or sources is None or any(is_below(home, directory) for directory in sources)
 
 
-def _environment(image: Image, given: Grants) -> tuple[str, ...]:
-    """Return the image's variables without those that policy removes, and policy's own, which win."""
+def _environment(image: Image, given: Grants, more: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the image's and the devices' variables without those that policy removes, and policy's own, which win."""
     names = {*given.env_remove, *(name for name, _ in given.env_set)}
-    kept = [entry for entry in image_environment(image.env) if entry.partition("=")[0] not in names]
+    kept = [entry for entry in image_environment((*image.env, *more)) if entry.partition("=")[0] not in names]
     return (*kept, *(f"{name}={value}" for name, value in given.env_set))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from socker.cdi import CdiDevice
     from socker.container import ContainerSpec
     from socker.model import Facts, Found, Image, Mark, Started, User
     from socker.policy import Policy
@@ -105,8 +106,15 @@ class JobFacts(Protocol):
 class JobGpus(Protocol):
     """Which GPUs Slurm gave a job."""
 
-    def __call__(self, job: int, node: str) -> tuple[str, ...]:
-        """Return their device files on this node, none where it gave none. Raises SlurmError."""
+    def __call__(self, job: int, node: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return their device files on this node, if any, and those of the node's others. Raises SlurmError."""
+
+
+class LoadCdi(Protocol):
+    """Where the node's CDI devices come from."""
+
+    def __call__(self) -> Mapping[str, CdiDevice]:
+        """Return them by their full names. Raises CdiError."""
 
 
 class Catalogue(Protocol):

@@ -77,22 +77,22 @@ class SlurmCommands:
                 raise SlurmError("PrivateData hides jobs from the user of the policy engine") from None
             raise
 
-    def gpus(self, job: int, node: str) -> tuple[str, ...]:
+    def gpus(self, job: int, node: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """
-        Return the device files of the GPUs that Slurm gave a job on this node, none where it gave none.
+        Return the device files of the GPUs that Slurm gave a job on this node, if any, and of the node's others.
 
         The controller says which, slurmd's own reading of gres.conf says where they are; nothing of it is the user's.
         Raises SlurmError.
         """
         numbers = allocated(self._run([self._scontrol, "--all", "--details", "show", "job", str(job)]), job, node)
         if not numbers:
-            return ()
+            return (), ()
         # slurmd writes to its standard error what it shows
         files = gpu_files(self._run([self._slurmd, "-G", "-N", node], errors=True))
         found = tuple(files[number] if number < len(files) else "" for number in numbers)
         if not all(found):
             raise SlurmError("gres.conf names no device file for a GPU of this job, or more than one")
-        return found
+        return found, tuple(file for file in files if file and file not in found)
 
     def release(self) -> str:
         """Return the release of Slurm, as "25.11". Raises SlurmError."""

@@ -22,7 +22,7 @@ enum {
 	RECORD_OPEN = 2,
 	RECORD_PLAIN = 3, /* there is no container and the steps need none */
 	RECORD_CGROUPS_MAX = 16,
-	RECORD_PLACES_MAX = 64,
+	RECORD_PLACES_MAX = 192,
 	RECORD_FILTERS_MAX = 4,
 	RECORD_TEXT_SIZE = 2 * SOCKER_TEXT_SIZE,
 	RECORD_LABEL_SIZE = 256,

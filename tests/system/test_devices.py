@@ -8,7 +8,9 @@ with ENXIO, one that it does not with EPERM. SOCKER_TEST_GPUS names one that is 
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -159,3 +161,80 @@ def test_an_asked_device_that_the_node_lacks_is_refused(cluster: Cluster) -> Non
     finally:
         os.mknod(EXTRA, stat.S_IFCHR | 0o666, os.makedev(MAJOR, len(GPUS)))
         EXTRA.chmod(0o666)
+
+
+@pytest.fixture
+def specification(cluster: Cluster) -> Iterator[Path]:
+    """
+    What a vendor's tool writes for the GPUs, and a device that is no GPU: the name of a GPU is its file's number.
+
+    Each comes with the extra device as its control device, a file of the host's, and variables.
+    """
+
+    def device(name: str, *paths: Path) -> dict[str, object]:
+        return {"name": name, "containerEdits": {"deviceNodes": [{"path": str(path)} for path in paths]}}
+
+    library = cluster.base / "etc/libgpu.so"
+    library.write_text("library\n")
+    edits = {
+        "deviceNodes": [{"path": "/dev/gpuctl", "hostPath": str(EXTRA)}],
+        "mounts": [{"hostPath": str(library), "containerPath": "/usr/lib/libgpu.so", "options": ["ro"]}],
+        "env": ["GPU_LIBRARY=/usr/lib/libgpu.so", "SLURM_JOB_ID=1"],
+        "hooks": [{"hookName": "createContainer", "path": "/bin/touch", "args": ["touch", f"{library}.hook"]}],
+    }
+    devices = [device("all", *GPUS), *(device(str(number), path) for number, path in enumerate(GPUS))]
+    directory = Path("/etc/cdi")
+    path = directory / "socker-test.json"
+    made = not directory.exists()
+    directory.mkdir(mode=0o755, exist_ok=True)
+    path.write_text(
+        json.dumps({"cdiVersion": "0.5.0", "kind": "socker.test/gpu", "devices": devices, "containerEdits": edits})
+    )
+    path.chmod(0o644)
+    try:
+        yield path
+        assert not Path(f"{library}.hook").exists(), "a hook has run"
+    finally:
+        library.unlink()
+        path.unlink()
+        if made:
+            shutil.rmtree(directory)
+
+
+CDI = """\
+version: 1
+rules:
+  - {name: gpus, effect: allow, users: [alice], gpus: socker.test/gpu, ask_devices: [socker.test/gpu=3]}
+  - {name: some, effect: allow, gpus: socker.test/none, ask_devices: ["socker.test/gpu=*"]}
+"""
+PARTS = f"{LOOK}; ls /dev/gpuctl; cat /usr/lib/libgpu.so; echo $GPU_LIBRARY; test $SLURM_JOB_ID = 1 || echo own"
+LIBRARY = "/dev/gpuctl\nlibrary\n/usr/lib/libgpu.so\nown\n"
+
+
+def test_gpus_of_a_kind_come_with_what_their_specification_says(cluster: Cluster, specification: Path) -> None:
+    with cluster.policy(CDI):
+        done = on_first(cluster, "--gpus-per-node=small:1,big:1", "--container-gpus", "sh", "-c", PARTS)
+        assert (done.returncode, done.stdout, done.stderr) == (0, seen(GPUS[0], GPUS[2]) + LIBRARY, ""), done
+        none = on_first(cluster, "--gpus-per-node=small:1", "--container-gpus", "true", user="bob")
+        why = f"no device of the kind socker.test/none on this node is {GPUS[2]} alone; tell your administrator"
+        assert_step_refused(none, why)
+        specification.chmod(0o666)
+        others = "others than root can write it (mode 0666); tell your administrator"
+        why = f"the device specification {specification}: {others}"
+        assert_step_refused(on_first(cluster, "--gpus-per-node=small:1", "--container-gpus", "true"), why)
+
+
+def test_cdi_devices_are_asked_for_by_name(cluster: Cluster, specification: Path) -> None:
+    with cluster.policy(CDI):
+        done = on_first(
+            cluster, "--container-device=socker.test/gpu=3", "sh", "-c", "ls /dev/socker*; cat $GPU_LIBRARY"
+        )
+        assert (done.returncode, done.stdout) == (0, f"{GPUS[3]}\nlibrary\n"), done
+        why = '--container-device is denied by rule "gpus": it names no device "socker.test/gpu=2"'
+        assert_step_refused(on_first(cluster, "--container-device=socker.test/gpu=2", "true"), why)
+        assert (
+            on_first(cluster, "--container-device=socker.test/gpu=2", "test", "-c", str(GPUS[2]), user="bob").returncode
+            == 0
+        )
+        why = '--container-device: this node has no device "socker.test/gpu=9"'
+        assert_step_refused(on_first(cluster, "--container-device=socker.test/gpu=9", "true", user="bob"), why)

@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import os
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socker.errors import PlanError, SlurmError
+from socker.cdi import CdiDevice, is_cdi, of_file, read_specification
+from socker.cdifiles import load_devices
+from socker.errors import CdiError, PlanError, SlurmError
 from socker.gres import allocated, expand, gpu_files
+from socker.hardware import Hardware
 from socker.lifecycle import Opened
 from socker.model import Mount
 from socker.options import read_options
@@ -112,13 +117,13 @@ def commands(directory: Path, job: str, slurmd: str = SLURMD) -> SlurmCommands:
 
 def test_gpus_are_the_files_of_the_jobs_numbers(tmp_path: Path) -> None:
     asked = commands(tmp_path, JOB.replace("{id}", "4711"))
-    assert asked.gpus(4711, "n1") == ("/dev/gpu2", "/dev/gpu0", "/dev/gpu1")
+    assert asked.gpus(4711, "n1") == (("/dev/gpu2", "/dev/gpu0", "/dev/gpu1"), ("/dev/gpu3",))
     assert (tmp_path / "scontrol.args").read_text() == "--all --details show job 4711\n"
     assert (tmp_path / "slurmd.args").read_text() == "-G -N n1\n"
 
 
 def test_gpus_of_a_job_without_any_ask_no_slurmd(tmp_path: Path) -> None:
-    assert commands(tmp_path, JOB.replace("{id}", "4711")).gpus(4711, "n4") == ()
+    assert commands(tmp_path, JOB.replace("{id}", "4711")).gpus(4711, "n4") == ((), ())
     assert not (tmp_path / "slurmd.args").exists()
 
 
@@ -132,7 +137,9 @@ GIVEN = Grants(devices=("/dev/fuse",), ask_devices=("/dev/kvm", "/dev/net/tun"),
 
 
 def devices(options: str, grants: Grants = GIVEN, gpus: tuple[str, ...] = ()) -> list[str]:
-    plan = make_plan(make_user(), Allow(rule="r", grants=grants), make_image(), read_options(options), "/", gpus)
+    plan = make_plan(
+        make_user(), Allow(rule="r", grants=grants), make_image(), read_options(options), "/", Hardware(gpus=gpus)
+    )
     assert all(mount.asked and not mount.read_only and mount.source == mount.target for mount in plan.mounts)
     return [mount.target for mount in plan.mounts if mount.kind == "device"]
 
@@ -203,3 +210,173 @@ def test_a_container_is_opened_to_be_saved_where_the_name_is_given_and_free() ->
     why = '--container-save: there is an image "docker.io/library/debian:12" on node n1 already; choose another tag'
     assert taken.refusal(options="save=debian:12") == why
     assert "it does not let users save" in taken.refusal(options="save=debian2:12")
+
+
+# CDI
+
+
+def specification(**edits: Any) -> dict[str, Any]:
+    """What a vendor's tool writes: two devices, and one for both."""
+
+    def device(name: str, *numbers: int) -> dict[str, Any]:
+        return {"name": name, "containerEdits": {"deviceNodes": [{"path": f"/dev/gpu{number}"} for number in numbers]}}
+
+    common = {
+        "deviceNodes": [{"path": "/dev/gpuctl", "hostPath": "/dev/ctl", "permissions": "rw"}],
+        "mounts": [
+            {"hostPath": "/usr/lib/libgpu.so.1", "containerPath": "/usr/lib/libgpu.so.1", "options": ["ro", "nosuid"]}
+        ],
+        "env": ["GPU_VISIBLE=void", "CUDA_VISIBLE_DEVICES=7", "LD_PRELOAD=/x"],
+        "hooks": [{"hookName": "createContainer", "path": "/usr/bin/tool"}],
+    }
+    listed = [device("0", 0), device("1", 1), device("all", 0, 1)]
+    return {"cdiVersion": "0.5.0", "kind": "site.example/gpu", "devices": listed, "containerEdits": common | edits}
+
+
+DEVICES = {device.name: device for device in read_specification(specification(), "/s")}
+
+
+def test_a_specification_gives_its_devices_with_what_they_share() -> None:
+    assert set(DEVICES) == {"site.example/gpu=0", "site.example/gpu=1", "site.example/gpu=all"}
+    assert DEVICES["site.example/gpu=1"] == CdiDevice(
+        name="site.example/gpu=1",
+        nodes=(("/dev/ctl", "/dev/gpuctl"), ("/dev/gpu1", "/dev/gpu1")),
+        mounts=(("/usr/lib/libgpu.so.1", "/usr/lib/libgpu.so.1", True),),
+        env=("GPU_VISIBLE=void", "CUDA_VISIBLE_DEVICES=7", "LD_PRELOAD=/x"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ([], "a mapping is expected"),
+        ({"kind": "gpu"}, 'its kind is no vendor and class: "gpu"'),
+        ({"kind": "a/b", "devices": {}}, "a list is expected"),
+        ({"kind": "a/b", "devices": [{"name": "x y"}]}, 'this is no name of a device: "a/b=x y"'),
+        (specification(deviceNodes=[{"path": "dev/x"}]), 'this is no plain absolute path: "dev/x"'),
+        (specification(mounts=[{"hostPath": "/a"}]), "this is no plain absolute path"),
+        (specification(mounts=[{"hostPath": "/a/../b", "containerPath": "/b"}]), "this is no plain absolute path"),
+        (specification(mounts=[{"hostPath": "/", "containerPath": "/b"}]), "this is no plain absolute path"),
+        (specification(env=["A"]), 'this is no variable: "A"'),
+        (specification(env=["A=\n"]), "this is no variable"),
+        (specification(intelRdt={}), 'site.example/gpu=all: "intelRdt" is not supported'),
+    ],
+)
+def test_a_specification_that_is_none_is_refused(content: object, why: str) -> None:
+    with pytest.raises(CdiError) as caught:
+        read_specification(content, "/etc/cdi/x.json")
+    assert str(caught.value).startswith(f"the device specification /etc/cdi/x.json: {why}")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("site.example/gpu=0", True),
+        ("a/b=all", True),
+        ("/dev/kvm", False),
+        ("a/b", False),
+        ("a/b=", False),
+        ("a/b=*", False),
+    ],
+)
+def test_a_cdi_name_has_a_vendor_a_class_and_a_name(name: str, is_one: bool) -> None:
+    assert is_cdi(name) is is_one
+
+
+def test_the_device_of_a_file_has_no_file_of_others() -> None:
+    assert of_file(DEVICES, "site.example/gpu", "/dev/gpu1", ("/dev/gpu0",)).name == "site.example/gpu=1"
+    # of several the smallest
+    assert of_file(DEVICES, "site.example/gpu", "/dev/gpu1", ()).name == "site.example/gpu=1"
+    for kind, file in (("site.example/gpu", "/dev/gpu7"), ("site.example/gp", "/dev/gpu1")):
+        with pytest.raises(CdiError, match=f"no device of the kind {kind} on this node is {file} alone"):
+            of_file(DEVICES, kind, file, ())
+    both = {"site.example/gpu=all": DEVICES["site.example/gpu=all"]}
+    with pytest.raises(CdiError, match="alone"):
+        of_file(both, "site.example/gpu", "/dev/gpu1", ("/dev/gpu0",))
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    library = tmp_path / "lib.so"
+    library.touch()
+    os.mkfifo(tmp_path / "socket")
+    mounts = [{"hostPath": f"{tmp_path}/{name}", "containerPath": "/x"} for name in ("lib.so", "socket", "none")]
+    (tmp_path / "cdi").mkdir(mode=0o755)
+    (tmp_path / "cdi/a.json").write_text(json.dumps(specification(mounts=mounts)))
+    (tmp_path / "cdi/b.yaml").write_text('cdiVersion: 0.5.0\nkind: site.example/nic\ndevices:\n- name: "0"\n')
+    (tmp_path / "cdi/notes.txt").write_text("{")
+    return tmp_path
+
+
+def load(directory: Path) -> dict[str, CdiDevice]:
+    return load_devices(("/none", "/cdi"), owner=os.getuid(), anchor=str(directory))
+
+
+def test_specifications_are_read_from_their_directories(directory: Path) -> None:
+    found = load(directory)
+    assert set(found) == {*DEVICES, "site.example/nic=0"}
+    # what is there, and is a file or a directory
+    assert found["site.example/gpu=0"].mounts == ((f"{directory}/lib.so", "/x", False),)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "mode", "why"),
+    [
+        ("c.json", "{", 0o644, "it is not JSON"),
+        ("c.yaml", "a: [", 0o644, "did not find"),
+        ("c.yml", "kind: gpu", 0o644, "its kind is no vendor and class"),
+        ("c.json", "{}", 0o666, "others than root can write it"),
+    ],
+)
+def test_a_specification_that_cannot_be_relied_on_is_refused(
+    directory: Path, name: str, text: str, mode: int, why: str
+) -> None:
+    (directory / "cdi" / name).write_text(text)
+    (directory / "cdi" / name).chmod(mode)
+    with pytest.raises(CdiError, match=rf"^the device specification /cdi/{name}.*{why}.*; tell your admin"):
+        load(directory)
+
+
+def test_a_cdi_device_comes_with_its_mounts_and_variables() -> None:
+    given_one = Grants(ask_devices=("site.example/gpu=1",), env_set=(("LD_PRELOAD", "/site"),))
+    plan = make_plan(
+        make_user(),
+        Allow(rule="r", grants=given_one),
+        make_image(env=("GPU_VISIBLE=image",)),
+        read_options("device=site.example/gpu=1"),
+        "/",
+        Hardware(cdi=DEVICES),
+    )
+    assert [(mount.source, mount.target, mount.kind, mount.read_only) for mount in plan.mounts] == [
+        ("/dev/ctl", "/dev/gpuctl", "device", False),
+        ("/dev/gpu1", "/dev/gpu1", "device", False),
+        ("/usr/lib/libgpu.so.1", "/usr/lib/libgpu.so.1", "bind", True),
+    ]
+    assert all(mount.asked for mount in plan.mounts)
+    assert sorted(plan.env)[:2] == ["GPU_VISIBLE=void", "LD_PRELOAD=/site"]
+    assert len(plan.env) == 3  # with a PATH, and without what is the job's own
+
+
+@pytest.mark.parametrize(
+    ("asked", "named", "why"),
+    [
+        ("site.example/gpu=0", ("site.example/gpu=1",), 'it names no device "site.example/gpu=0"'),
+        ("site.example/gpu=7", ("site.example/gpu=*",), 'this node has no device "site.example/gpu=7"'),
+        ("site.example/gpu2=0", ("site.example/gpu=*",), 'it names no device "site.example/gpu2=0"'),
+    ],
+)
+def test_a_cdi_device_that_is_not_given_is_refused(asked: str, named: tuple[str, ...], why: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        devices(f"device={asked}", Grants(ask_devices=named))
+    assert why in str(caught.value)
+
+
+def test_gpus_of_a_kind_are_the_devices_of_the_jobs_files() -> None:
+    world = World(make_rule("allow", "**", grants=Grants(gpus=True, gpu_kind="site.example/gpu")))
+    world.gpus, world.cdi = ("/dev/gpu1",), dict(DEVICES)
+    opened = world.open(options="gpus=yes")
+    assert isinstance(opened, Opened)
+    assert [mount.target for mount in opened.plan.mounts] == ["/dev/gpuctl", "/dev/gpu1", "/usr/lib/libgpu.so.1"]
+    # and without the wish nothing is read
+    world.cdi = None
+    assert isinstance(world.open(), Opened)

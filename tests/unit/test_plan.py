@@ -143,8 +143,8 @@ def test_environment_that_takes_too_much_room_is_refused() -> None:
 
 def test_plan_with_too_many_mounts_is_refused() -> None:
     plan = make_plan(make_user(), ALL, make_image())
-    with pytest.raises(PlanError, match="33 mounts are asked for; a container takes at most 32"):
-        type(plan)(digest=plan.digest, mounts=plan.mounts * 33, submit_dir=False, env=plan.env, workdir=plan.workdir)
+    with pytest.raises(PlanError, match="129 mounts are asked for; a container takes at most 128"):
+        type(plan)(digest=plan.digest, mounts=plan.mounts * 129, submit_dir=False, env=plan.env, workdir=plan.workdir)
 
 
 SITE = SiteMount(name="s", source="/gpfs/scratch", target="/scratch")

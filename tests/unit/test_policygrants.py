@@ -39,8 +39,8 @@ rules:
     uts: private
     read_only: false
     devices: [/dev/kfd, /dev/dri/card0]
-    ask_devices: [/dev/fuse]
-    gpus: true
+    ask_devices: [/dev/fuse, site.example/gpu=0, "site.example/nic=*"]
+    gpus: site.example/gpu
     env: {set: {SITE: x, EMPTY: ""}, remove: [LD_PRELOAD]}
     seccomp: /etc/socker/hpc.json
     save: ["site/**"]
@@ -73,8 +73,9 @@ def test_every_key_is_read() -> None:
         ipc="private",
         uts="private",
         devices=("/dev/kfd", "/dev/dri/card0"),
-        ask_devices=("/dev/fuse",),
+        ask_devices=("/dev/fuse", "site.example/gpu=0", "site.example/nic=*"),
         gpus=True,
+        gpu_kind="site.example/gpu",
         env_set=(("SITE", "x"), ("EMPTY", "")),
         env_remove=("LD_PRELOAD",),
         seccomp="/etc/socker/hpc.json",
@@ -92,7 +93,7 @@ def test_what_no_key_gives_is_not_given() -> None:
     given = Grants()
     assert (given.pull, given.registries, given.network, given.ipc, given.uts) == ("never", (), "host", "host", "host")
     assert (given.home, given.submit_dir, given.site_mounts, given.mount_sources) == (False, False, (), ())
-    assert (given.devices, given.ask_devices, given.gpus) == ((), (), False)
+    assert (given.devices, given.ask_devices, given.gpus, given.gpu_kind) == ((), (), False, "")
     assert (given.env_set, given.seccomp, given.save) == ((), "default", ())
 
 
@@ -136,7 +137,7 @@ def test_what_no_key_gives_is_not_given() -> None:
         (RULE + "devices: /dev/kfd", "rules[0].devices: expected a list, got a word"),
         (RULE + "devices: [/etc/passwd]", 'rules[0].devices[0]: this is no device below /dev: "/etc/passwd"'),
         (RULE + "ask_devices: [/etc/x]", 'rules[0].ask_devices[0]: this is no device below /dev: "/etc/x"'),
-        (RULE + "gpus: all", "rules[0].gpus: expected true or false, got a word"),
+        (RULE + "gpus: all", "rules[0].gpus: this is neither true nor false, nor a vendor and class of CDI devices"),
         (
             RULE + f'save: ["sha256:{"0" * 64}"]',
             "rules[0].save[0]: images are saved by name; no digest is known before",
