@@ -18,13 +18,15 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 VENV = build/venv
 PACKAGES_BUILD = gcc libc6-dev make python3-dev python3-venv libslurm-dev
 PACKAGES_TEST = slurm-wlm munge docker.io docker-registry debootstrap busybox-static clang-format libcap2-bin procps \
-	mariadb-server slurmdbd slurm-wlm-mysql-plugin
+	mariadb-server slurmdbd slurm-wlm-mysql-plugin libpmix-dev
 SPANK = $(wildcard spank/*.c spank/*.h spank/build.py spank/plugin.map)
 PACKAGE = $(wildcard socker/*.py socker/cli/*.py) pyproject.toml
 PAGES = socker.1 socker-policy.5 socker-images.5
 COMPLETIONS = bash-completion/completions/socker zsh/site-functions/_socker fish/vendor_completions.d/socker.fish
 BUILT = build/socker.so build/socker-opener build/socker-policy build/hold build/entry
 DEVCLUSTER = contrib/devcluster/devcluster
+# The system tests wait most of the time, so two of them run at once, each on a cluster of its worker.
+WORKERS = -n 2 --dist loadfile
 
 .PHONY: all build man install uninstall users demo check lint unit shim system bench clean deps deps-build
 all: build
@@ -77,6 +79,7 @@ build/completion/stamp: $(PACKAGE) $(VENV)/runtime
 install: build build/wheel/stamp build/man/stamp build/completion/stamp
 	install -d -m 0755 $(DESTDIR)$(LIBDIR) $(DESTDIR)$(SYSCONFDIR)/slurm/plugstack.conf.d
 	install -m 0755 $(BUILT) $(DESTDIR)$(LIBDIR)/
+	install -m 0644 slurm/seccomp-hpc.json $(DESTDIR)$(LIBDIR)/
 	$(PYTHON) -m venv --without-pip $(DESTDIR)$(LIBDIR)/venv
 	$(VENV)/bin/pip --python $(DESTDIR)$(LIBDIR)/venv/bin/python install --quiet --disable-pip-version-check \
 		--no-warn-script-location --compile -r requirements.txt
@@ -118,10 +121,10 @@ unit: $(VENV)/dev $(VENV)/docs
 shim: build $(VENV)/dev
 	tests/shim/run $(VENV)/bin/python
 system: build $(VENV)/dev
-	$(VENV)/bin/python -m pytest -q tests/devcluster tests/system
+	$(VENV)/bin/python -m pytest -q $(WORKERS) tests/devcluster tests/system
 
 check: deps build lint shim $(VENV)/docs
-	$(VENV)/bin/python -m pytest tests/unit tests/devcluster tests/system
+	$(VENV)/bin/python -m pytest $(WORKERS) tests/unit tests/devcluster tests/system
 
 bench: deps build $(VENV)/dev
 	$(VENV)/bin/python -m tests.bench

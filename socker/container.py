@@ -83,6 +83,11 @@ def make_spec(
     )
 
 
+def beside_hold(hold: str, name: str) -> str:
+    """Return the path of another file of the installation, which lies where the hold binary does."""
+    return f"{hold.rpartition('/')[0]}/{name}"
+
+
 def _volumes(paths: tuple[str, ...]) -> tuple[str, ...]:
     if len(paths) > MAX_VOLUMES:
         raise PlanError(f"the image declares {len(paths)} volumes; at most {MAX_VOLUMES} can be used")
@@ -174,7 +179,7 @@ def _host_config(spec: ContainerSpec) -> dict[str, object]:
         "ReadonlyPaths": list(READONLY_PATHS),
         "Mounts": [
             _program_mount(spec.hold, HOLD),
-            _program_mount(f"{spec.hold.rpartition('/')[0]}/entry", ENTRY),
+            _program_mount(beside_hold(spec.hold, "entry"), ENTRY),
             *map(_cover, spec.covers),
         ],
         **({"Devices": list(map(_device, spec.devices))} if spec.devices else {}),

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     Pull = Literal["never", "missing", "always"]
     Sharing = Literal["host", "private"]
 
-DEFAULT_SECCOMP = "default"  # Docker's own profile
+SECCOMP_HPC = "hpc"  # the profile that comes with socker, see docs/seccomp.md
+SECCOMP_DOCKER = "docker"  # the one that Docker has by itself
 
 
 class SiteMount(Value):
@@ -60,6 +61,6 @@ class Grants(Value):
     gpu_kind: str = ""
     env_set: tuple[tuple[str, str], ...] = ()
     env_remove: tuple[str, ...] = ()
-    seccomp: str = DEFAULT_SECCOMP
+    seccomp: str = SECCOMP_HPC
     save: tuple[Pattern, ...] = ()
     open_seconds: int | None = None

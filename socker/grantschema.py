@@ -11,7 +11,7 @@ import msgspec
 from socker.cdi import is_cdi, is_kind
 from socker.environment import encode, is_name, is_protected
 from socker.errors import InvalidPattern, InvalidReference
-from socker.grants import DEFAULT_SECCOMP, Grants, SiteMount
+from socker.grants import SECCOMP_DOCKER, SECCOMP_HPC, Grants, SiteMount
 from socker.model import is_plain_path
 from socker.pattern import parse_pattern
 from socker.plan import MAX_PATH
@@ -141,7 +141,8 @@ def _one(name: str, settings: Settings, sites: Mapping[str, SiteMount], key: str
     if name in {"registries", "devices", "ask_devices"}:
         check = {"registries": _registry, "devices": _device, "ask_devices": _asked_device}[name]
         return {name: tuple(check(text, f"{key}[{index}]") for index, text in enumerate(value))}
-    return {name: _profile(value, key) if name == "seccomp" and value != DEFAULT_SECCOMP else value}
+    is_path = name == "seccomp" and value not in {SECCOMP_HPC, SECCOMP_DOCKER}
+    return {name: _profile(value, key) if is_path else value}
 
 
 def _mounts(mounts: Mounts, sites: Mapping[str, SiteMount], key: str) -> dict[str, object]:
@@ -208,7 +209,8 @@ def _device(text: str, key: str) -> str:
 
 def _profile(text: str, key: str) -> str:
     if not text.startswith("/"):
-        raise Fault(key, f'there is no such profile: {quoted(text)}; write "{DEFAULT_SECCOMP}" or the path of one')
+        known = f'"{SECCOMP_HPC}", "{SECCOMP_DOCKER}"'
+        raise Fault(key, f"there is no such profile: {quoted(text)}; write {known} or the path of one")
     return path(text, key)
 
 

@@ -7,9 +7,9 @@ Nothing here knows of bytes, sockets or files: what it needs from outside comes 
 
 from __future__ import annotations
 
-from socker.container import make_spec
+from socker.container import beside_hold, make_spec
 from socker.errors import EngineTimeout, ImageExists, ImageMissing, PlanError, PullFailed, SlurmError, SockerError
-from socker.grants import DEFAULT_SECCOMP
+from socker.grants import SECCOMP_DOCKER, SECCOMP_HPC
 from socker.hardware import find_hardware
 from socker.model import Started, User, step_name
 from socker.options import read_options
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     )
     from socker.reference import Reference
     from socker.rules import Entry
+
+HPC_PROFILE = "seccomp-hpc.json"  # installed beside the hold binary
 
 
 class Outside(Value):
@@ -255,8 +257,13 @@ class Opening:
 
     def _spec(self, plan: Plan, allow: Allow, image: Image) -> ContainerSpec:
         given = allow.grants
-        profile = "" if given.seccomp == DEFAULT_SECCOMP else self._outside.read_profile(given.seccomp)
-        return make_spec(self._request, image, plan, given.devices, profile)
+        return make_spec(self._request, image, plan, given.devices, self._profile(given.seccomp))
+
+    def _profile(self, name: str) -> str:
+        """Return the text of a seccomp profile, "" for Docker's own. Raises PolicyFileError."""
+        if name == SECCOMP_DOCKER:
+            return ""
+        return self._outside.read_profile(beside_hold(self._request.hold, HPC_PROFILE) if name == SECCOMP_HPC else name)
 
     def _denied(self, case: Case, decision: Decision) -> Refusal:
         if isinstance(decision, Allow):

@@ -9,7 +9,8 @@
 
 #include "container.h"
 
-/* Makes the files <key>.passwd and <key>.group in dir and attaches them. Lines that are empty leave a file as it is. */
+/* Makes the files <key>.passwd and <key>.group in dir and attaches them. Lines that are empty leave a file as it is,
+ * and one that the user has mounted from the host stays. */
 int accounts_attach(const struct container *container, int dir, const char *key, const char *passwd, const char *group,
 		    struct socker_error *err);
 

@@ -21,7 +21,19 @@ import cffi
 HERE = Path(__file__).resolve().parent
 
 COMMON = ("error", "config", "trust", "request", "record", "container", "place", "seccomp", "condense", "saving")
-PLUGIN = (*COMMON, "plugin", "client", "step", "steprequest", "options", "launch", "join", "confine")
+PLUGIN = (
+    *COMMON,
+    "plugin",
+    "client",
+    "step",
+    "steprequest",
+    "pmix",
+    "options",
+    "launch",
+    "jobspace",
+    "join",
+    "confine",
+)
 OPENER = (
     *COMMON,
     "opener_main",
@@ -33,6 +45,7 @@ OPENER = (
     "plan",
     "mounts",
     "source",
+    "jobspace",
     "inside",
     "accounts",
     "breaker",

@@ -78,3 +78,19 @@ int client_check_components(void)
 		    "the first one's image; start each component with an srun of its own, or use --multi-prog");
 	return -1;
 }
+
+bool client_is_interactive_step(void)
+{
+	autofclose FILE *words = fopen("/proc/self/cmdline", "re");
+	autofree char *word = NULL;
+	size_t size = 0;
+
+	/* an option of Slurm's own, which InteractiveStepOptions puts before the command */
+	for (bool first = true; words && getdelim(&word, &size, '\0', words) > 0; first = false) {
+		if (strcmp(word, "--interactive") == 0)
+			return true;
+		if (!first && word[0] != '-')
+			return false;
+	}
+	return false;
+}

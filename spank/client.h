@@ -3,6 +3,11 @@
 #ifndef SOCKER_CLIENT_H
 #define SOCKER_CLIENT_H
 
+#include <stdbool.h>
+
+/* Whether this srun is the one by which salloc starts its interactive step (LaunchParameters=use_interactive_step). */
+bool client_is_interactive_step(void);
+
 /*
  * -1, after a line to the user, when the command asks for a container in a way that would not reach the node: with
  * --export-file sbatch sends the file's variables only, so SLURM_CONTAINER is lost and the script would run on the

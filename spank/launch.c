@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -34,7 +35,7 @@ static int opener_path(char *path, size_t size, struct socker_error *err)
 }
 
 /* The opener's descriptors, by their numbers there. */
-static int spawn(struct launch *launch, char *const argv[], const int fds[OPENER_SAVING + 1], struct socker_error *err)
+static int spawn(struct launch *launch, char *const argv[], const int fds[OPENER_LAST + 1], struct socker_error *err)
 {
 	char *const envp[] = {NULL};
 	posix_spawn_file_actions_t actions;
@@ -44,7 +45,7 @@ static int spawn(struct launch *launch, char *const argv[], const int fds[OPENER
 
 	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attributes);
-	for (int number = 0; number <= OPENER_SAVING; number++) {
+	for (int number = 0; number <= OPENER_LAST; number++) {
 		if (fds[number] >= 0)
 			posix_spawn_file_actions_adddup2(&actions, fds[number], number);
 	}
@@ -78,6 +79,17 @@ static int make_pipe(int *to_read, int *to_write)
 	return *to_read < 0 || *to_write < 0 ? -1 : 0;
 }
 
+static int make_socket(int *ours, int *theirs)
+{
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return -1;
+	*ours = move_up(ends[0]);
+	*theirs = move_up(ends[1]);
+	return *ours < 0 || *theirs < 0 ? -1 : 0;
+}
+
 static int start(struct launch *launch, const char *verb, int count, char *const words[],
 		 const struct socker_request *request, int saving, struct socker_error *err)
 {
@@ -87,8 +99,9 @@ static int start(struct launch *launch, const char *verb, int count, char *const
 	autofd null = move_up(open("/dev/null", O_WRONLY | O_CLOEXEC));
 	autofd life = -1;
 	autofd cancel = -1;
+	autofd space = -1;
 
-	*launch = (struct launch){.life = -1, .cancel = -1, .outcome = -1};
+	*launch = (struct launch){.life = -1, .cancel = -1, .outcome = -1, .space = -1};
 	if (count > WORDS_MAX)
 		return socker_fail(err, "plugstack line: more than %d words", WORDS_MAX);
 	for (int i = 0; i < count; i++)
@@ -96,11 +109,11 @@ static int start(struct launch *launch, const char *verb, int count, char *const
 	if (opener_path(path, sizeof(path), err) < 0)
 		return -1;
 	launch->outcome = move_up(memfd_create("outcome", MFD_CLOEXEC));
-	if (make_pipe(&launch->life, &life) < 0 || make_pipe(&cancel, &launch->cancel) < 0 || question < 0 ||
-	    null < 0 || launch->outcome < 0 ||
+	if (make_pipe(&launch->life, &life) < 0 || make_pipe(&cancel, &launch->cancel) < 0 ||
+	    make_socket(&launch->space, &space) < 0 || question < 0 || null < 0 || launch->outcome < 0 ||
 	    pwrite(question, request, sizeof(*request), 0) != (ssize_t)sizeof(*request))
 		return socker_fail(err, "no descriptors for the opener: %m");
-	return spawn(launch, argv, (int[]){question, launch->outcome, null, life, cancel, saving}, err);
+	return spawn(launch, argv, (int[]){question, launch->outcome, null, life, cancel, space, saving}, err);
 }
 
 int launch_opener(struct launch *launch, const char *verb, int count, char *const words[],

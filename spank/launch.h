@@ -13,6 +13,7 @@ struct launch {
 	int life;    /* read end of a pipe that closes when the opener ends */
 	int cancel;  /* write end of a pipe that tells it to end */
 	int outcome; /* memfd with a struct outcome */
+	int space;   /* socket to it, for jobspace_send */
 };
 
 /*

@@ -14,6 +14,7 @@
 #include "cgroup.h"
 #include "closer.h"
 #include "inside.h"
+#include "jobspace.h"
 #include "mounts.h"
 #include "outcome.h"
 #include "place.h"
@@ -156,26 +157,45 @@ static int attach_places(struct opening *opening, struct mounts *mounts, struct 
 	if (place_misses_script(opening->record, request) &&
 	    mounts_add(mounts, request, request->script, 0, request->script, 0, err) < 0)
 		return -1;
+	if (place_misses_spool(opening->record, request) &&
+	    mounts_add(mounts, request, request->spool, 0, request->spool, SOCKER_MOUNT_FLAT, err) < 0)
+		return -1;
+	if (place_misses_prolog(opening->record, request) &&
+	    mounts_add(mounts, request, request->prolog, 0, request->prolog, SOCKER_MOUNT_ASKED | SOCKER_MOUNT_READONLY,
+		       err) < 0)
+		return socker_fail_in(err, "Slurm's TaskProlog");
 	return mounts_attach(mounts, &opening->container, opening->record, false, err);
 }
 
-static int attach_plan(struct opening *opening, const struct socker_plan *plan, struct socker_error *err)
+static int attach_plan(struct opening *opening, const struct socker_plan *plan, struct mounts *mounts,
+		       struct socker_error *err)
 {
-	autofree struct mounts *mounts = calloc(1, sizeof(*mounts));
 	int failed = 0;
 
-	if (!mounts)
-		return socker_fail(err, "out of memory");
 	for (uint32_t i = 0; i < plan->mount_count && !failed; i++)
 		failed = mounts_add(mounts, opening->request, plan->text + plan->mounts[i].source, plan->mounts[i].base,
 				    plan->text + plan->mounts[i].target, plan->mounts[i].flags, err);
 	if (!failed)
 		failed = mounts_attach(mounts, &opening->container, opening->record, true, err);
 	mounts_release(mounts);
-	if (!failed)
-		failed = attach_places(opening, mounts, err);
+	return failed ? -1 : attach_places(opening, mounts, err);
+}
+
+/* What is mounted is what lies there for the job. plan is NULL where only the step's own places are added. */
+static int attach_for_job(struct opening *opening, const struct socker_plan *plan, struct socker_error *err)
+{
+	autofree struct mounts *mounts = calloc(1, sizeof(*mounts));
+	int milliseconds = (int)opening->config->deadline * 1000;
+	autofd home = -1;
+	int failed;
+
+	if (!mounts)
+		return socker_fail(err, "out of memory");
+	if (jobspace_enter(OPENER_SPACE, OPENER_CANCEL, milliseconds, &home, err) < 0)
+		return -1;
+	failed = plan ? attach_plan(opening, plan, mounts, err) : attach_places(opening, mounts, err);
 	mounts_release(mounts);
-	return failed;
+	return jobspace_leave(&home, err) < 0 ? -1 : failed;
 }
 
 /* From now on nobody else's, for as long as the step's slurmstepd lives. */
@@ -199,7 +219,7 @@ static int make_ready(struct opening *opening, const struct socker_plan *plan, s
 			       err) < 0 ||
 	    container_attach(&opening->container, &record->hold, record->flags, err) < 0 ||
 	    cgroup_place(record, record->hold.pid, err) < 0 ||
-	    mounts_harden(&opening->container, record->hold.pid, err) < 0 || attach_plan(opening, plan, err) < 0 ||
+	    mounts_harden(&opening->container, record->hold.pid, err) < 0 || attach_for_job(opening, plan, err) < 0 ||
 	    accounts_attach(&opening->container, opening->dir, opening->key, plan->text + plan->passwd,
 			    plan->text + plan->group, err) < 0 ||
 	    ((plan->flags & SOCKER_PLAN_READONLY) && inside_protect(opening->container.mnt, err) < 0) ||
@@ -256,14 +276,8 @@ static int open_fresh(struct opening *opening, struct socker_error *err)
 /* A record of this request whose container lives: only what the step's own directory needs is added. */
 static int open_again(struct opening *opening, struct socker_error *err)
 {
-	autofree struct mounts *mounts = calloc(1, sizeof(*mounts));
-	int failed;
-
-	if (!mounts)
-		return socker_fail(err, "out of memory");
-	failed = attach_places(opening, mounts, err);
-	mounts_release(mounts);
-	return failed ? -1 : record_write(opening->dir, opening->key, opening->record, err);
+	return attach_for_job(opening, NULL, err) < 0 ? -1
+						      : record_write(opening->dir, opening->key, opening->record, err);
 }
 
 /* Steps that name one container share it, so it must be one that each of them could have asked for. */

@@ -30,7 +30,7 @@ static int become_root(struct socker_error *err)
 	umask(077);
 	if (setresuid(0, 0, 0) < 0 || setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || chdir("/") < 0)
 		return socker_fail(err, "socker-opener must be started by root: %m");
-	syscall(SYS_close_range, OPENER_SAVING + 1, ~0U, 0);
+	syscall(SYS_close_range, OPENER_LAST + 1, ~0U, 0);
 	signal(SIGPIPE, SIG_IGN);
 	openlog("socker", LOG_PID, LOG_AUTHPRIV);
 	return 0;
@@ -79,6 +79,7 @@ static int run_open(const struct socker_config *config, struct socker_error *err
 	alarm(2 * config->deadline + 15);
 	fcntl(OPENER_LIFE, F_SETFD, FD_CLOEXEC);
 	fcntl(OPENER_CANCEL, F_SETFD, FD_CLOEXEC);
+	fcntl(OPENER_SPACE, F_SETFD, FD_CLOEXEC);
 	fcntl(OPENER_SAVING, F_SETFD, FD_CLOEXEC);
 	if (err->text[0] || read_request(&request, err) < 0 || opener_open(config, &request, err) < 0) {
 		outcome.verdict = 0;

@@ -66,6 +66,7 @@ enum { ENTRIES = sizeof(table) / sizeof(table[0]) };
 /* The client's: what was given, by slot. Slurm keeps the last of an option that is given twice, and so does this. */
 static struct {
 	char *values[SLOTS];
+	bool by_default[SLOTS]; /* from the environment */
 	char prefix[32];
 	bool failed;
 } given = {.prefix = "container"};
@@ -161,26 +162,30 @@ static int take_default(const struct option_entry *entry)
 {
 	char name[64];
 	const char *value;
+	const char *word = NULL;
 
-	if (!entry->environment || given.values[entry->slot])
-		return 0;
-	/* the command line's --container is an image that was given */
-	if (entry->slot == SLOT_IMAGE && getenv("SLURM_CONTAINER"))
+	if (!entry->environment || (given.values[entry->slot] && !given.by_default[entry->slot]))
 		return 0;
 	snprintf(name, sizeof(name), "SOCKER_CONTAINER_%s", entry->environment);
 	value = getenv(name);
 	if (!value)
 		return 0;
-	if (entry->argument)
-		give(entry->slot, value);
-	else if (strcmp(value, "1") == 0 || strcmp(value, "yes") == 0)
-		give(entry->slot, entry->yes);
+	if (strcmp(value, "1") == 0 || strcmp(value, "yes") == 0)
+		word = entry->yes;
 	else if (strcmp(value, "0") == 0 || strcmp(value, "no") == 0)
-		give(entry->slot, entry->no);
-	else {
+		word = entry->no;
+	if (entry->argument)
+		word = value;
+	if (!word) {
 		slurm_error("socker: %s is neither yes nor no: give it one of the two, or unset it", name);
 		return -1;
 	}
+	if (given.by_default[entry->slot] && strcmp(given.values[entry->slot], word) != 0) {
+		slurm_error("socker: %s says the contrary of another variable: unset one of them", name);
+		return -1;
+	}
+	given.by_default[entry->slot] = true;
+	give(entry->slot, word);
 	return 0;
 }
 

@@ -47,7 +47,21 @@ bool place_misses_script(const struct socker_record *record, const struct socker
 	return request->script[0] == '/' && !record_place_of(record, request->script);
 }
 
+bool place_misses_spool(const struct socker_record *record, const struct socker_request *request)
+{
+	return request->spool[0] == '/' && !record_place_of(record, request->spool);
+}
+
+bool place_misses_prolog(const struct socker_record *record, const struct socker_request *request)
+{
+	const struct record_place *place = record_place_of(record, request->prolog);
+
+	/* the site's own, whatever the user mounted there */
+	return request->prolog[0] == '/' && (!place || place->other || place->error);
+}
+
 bool place_covers(const struct socker_record *record, const struct socker_request *request)
 {
-	return !place_misses_cwd(record, request) && !place_misses_script(record, request);
+	return !place_misses_cwd(record, request) && !place_misses_script(record, request) &&
+	       !place_misses_spool(record, request) && !place_misses_prolog(record, request);
 }

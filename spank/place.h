@@ -14,7 +14,7 @@ bool place_is_systems(const char *path);
  */
 bool place_is_refused(const char *target, bool device);
 
-/* True when the step's working directory and script are places of the record already, or need not be any. */
+/* True when what the step needs of the host is a place of the record already, or need not be any. */
 bool place_covers(const struct socker_record *record, const struct socker_request *request);
 
 /* True when the step's working directory must become a place. */
@@ -22,5 +22,11 @@ bool place_misses_cwd(const struct socker_record *record, const struct socker_re
 
 /* True when the batch script must become a place. */
 bool place_misses_script(const struct socker_record *record, const struct socker_request *request);
+
+/* True when slurmd's spool must become a place, for PMIx. */
+bool place_misses_spool(const struct socker_record *record, const struct socker_request *request);
+
+/* True when Slurm's TaskProlog must become a place. */
+bool place_misses_prolog(const struct socker_record *record, const struct socker_request *request);
 
 #endif

@@ -5,7 +5,8 @@
  * (see step.h).
  *
  * SLURM_CONTAINER is set by srun, sbatch and salloc for their own --container, but only where it is not set: without
- * slurm_spank_init an srun inside a job would take the outer job's image for its own.
+ * slurm_spank_init an srun inside a job would take the outer job's image for its own. The srun by which salloc starts
+ * its interactive step is not one of that kind: it is the salloc's container that is meant.
  */
 #include <slurm/spank.h>
 #include <stdlib.h>
@@ -28,7 +29,7 @@ HOOK int slurm_spank_init(spank_t sp, int count, char *words[])
 	struct socker_config config;
 	struct socker_error err = {0};
 
-	if (spank_context() == S_CTX_LOCAL || spank_context() == S_CTX_ALLOCATOR) {
+	if ((spank_context() == S_CTX_LOCAL && !client_is_interactive_step()) || spank_context() == S_CTX_ALLOCATOR) {
 		unsetenv("SLURM_CONTAINER");
 		options_forget();
 	}

@@ -105,7 +105,8 @@ int request_check(const struct socker_request *request, struct socker_error *err
 	    request->group_count > SOCKER_GROUPS_MAX || !ended(request->reference, sizeof(request->reference)) ||
 	    !ended(request->options, sizeof(request->options)) || !ended(request->shared, sizeof(request->shared)) ||
 	    !ended(request->slurm_conf, sizeof(request->slurm_conf)) || !ended(request->node, sizeof(request->node)) ||
-	    !ended(request->cwd, sizeof(request->cwd)) || !ended(request->script, sizeof(request->script)))
+	    !ended(request->cwd, sizeof(request->cwd)) || !ended(request->script, sizeof(request->script)) ||
+	    !ended(request->spool, sizeof(request->spool)) || !ended(request->prolog, sizeof(request->prolog)))
 		return socker_fail(err, "malformed request; the plugin and the opener are of different versions");
 	if (request->uid == 0 || request->gid == 0)
 		return socker_fail(err, "containers do not run as root; submit the job as a normal user");

@@ -9,9 +9,11 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "jobspace.h"
 #include "join.h"
 #include "launch.h"
 #include "place.h"
+#include "pmix.h"
 #include "request.h"
 #include "saver.h"
 #include "saving.h"
@@ -157,7 +159,10 @@ void step_task_prepare(spank_t sp)
 		refuse();
 	}
 	if (step.state == STEP_OPENING) {
-		int found = launch_wait(&step.launch, &step.err) < 0 ? -1 : find_container(&step.err);
+		int found;
+
+		jobspace_send(step.launch.space);
+		found = launch_wait(&step.launch, &step.err) < 0 ? -1 : find_container(&step.err);
 
 		if (found < 0)
 			refuse();
@@ -296,6 +301,7 @@ void step_task_join(spank_t sp)
 	step.join.kept = pmi_socket(sp);
 	if (join_container(&step.join, &step.err) < 0)
 		end_refused(sp);
+	pmix_make_directory(sp, step.request);
 	set_environment(sp);
 	if (step.options.entrypoint && step.record->entry_count && run_entry_point(sp) < 0)
 		end_refused(sp);

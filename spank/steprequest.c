@@ -7,7 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "pmix.h"
 #include "request.h"
+
+/* slurmstepd's, which has it from slurmd; weak, since it is none of the plugin interface. */
+extern slurm_conf_t slurm_conf __attribute__((weak));
 
 static const char variable[] = "SLURM_CONTAINER";
 
@@ -83,6 +87,19 @@ static int check_save(spank_t sp, const struct socker_request *request, const st
 	return 0;
 }
 
+/* It runs after the join, so the container must have it at its path; without it, Slurm ends the task. */
+static int read_prolog(struct socker_request *request, struct socker_error *err)
+{
+	const char *prolog = &slurm_conf ? slurm_conf.task_prolog : NULL;
+
+	if (!prolog)
+		return 0;
+	if (strlen(prolog) >= sizeof(request->prolog))
+		return socker_fail(err, "the path of Slurm's TaskProlog is too long");
+	strcpy(request->prolog, prolog);
+	return 0;
+}
+
 int steprequest_read(spank_t sp, bool wanted, struct socker_request *request, struct task_options *tasks,
 		     struct socker_error *err)
 {
@@ -108,7 +125,8 @@ int steprequest_read(spank_t sp, bool wanted, struct socker_request *request, st
 	if (read_groups(sp, request, err) < 0 ||
 	    (wanted && (read_reference(sp, request, err) < 0 || options_read(sp, request, tasks, err) < 0 ||
 			check_save(sp, request, tasks, err) < 0)) ||
-	    read_script(sp, request, err) < 0)
+	    read_script(sp, request, err) < 0 || read_prolog(request, err) < 0)
 		return -1;
+	pmix_read_spool(request);
 	return request_check(request, err);
 }

@@ -88,6 +88,8 @@ struct socker_request {
 	char token[SOCKER_TOKEN_SIZE];	       /* the node's own; labels our containers */
 	char cwd[SOCKER_PATH_SIZE];	       /* the step's working directory on the host */
 	char script[SOCKER_PATH_SIZE];	       /* the batch script in slurmd's spool; empty for other steps */
+	char spool[SOCKER_PATH_SIZE];	       /* slurmd's, where PMIx has files of the step; empty without PMIx */
+	char prolog[SOCKER_PATH_SIZE];	       /* Slurm's TaskProlog, which runs in the container; empty for none */
 	char docker[SOCKER_SOCKET_SIZE];       /* path of Docker's unix socket */
 	char policy[SOCKER_PATH_SIZE];	       /* path of the policy file; it need not exist */
 	char hold[SOCKER_PATH_SIZE];	       /* path of the hold binary on the host */

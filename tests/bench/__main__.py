@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import catalogue
+from . import catalogue, steps
 from .measure import Bench
 from .sample import Shell
 from .table import Row, table
@@ -36,6 +36,7 @@ def main() -> int:
     if not options.cluster:
         subprocess.run([str(DEVCLUSTER), "up", "--name", name, "--nodes", "1"], check=True)
     try:
+        subprocess.run([str(DEVCLUSTER), "images", "--name", name, steps.MPI_IMAGE], check=True)
         variables = environment(name)
         bench = Bench(
             user=Shell(environment=variables, user="alice"),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import policy
+from . import policy, steps
 from .opener import close_by_hand
 from .sample import Case, Shell, in_turns, ratio_spread
 from .table import Row
@@ -42,6 +42,8 @@ class Bench:
             self.first_step(),
             self.plain_step(),
             self.many_tasks(),
+            steps.pmix_hello(self),
+            steps.ten_mounts(self),
             self.memory(),
             self.libpython(),
             self.epilog(),

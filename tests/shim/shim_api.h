@@ -226,6 +226,8 @@ _Bool place_is_refused(const char *target, _Bool device);
 _Bool place_covers(const struct socker_record *record, const struct socker_request *request);
 _Bool place_misses_cwd(const struct socker_record *record, const struct socker_request *request);
 _Bool place_misses_script(const struct socker_record *record, const struct socker_request *request);
+_Bool place_misses_spool(const struct socker_record *record, const struct socker_request *request);
+_Bool place_misses_prolog(const struct socker_record *record, const struct socker_request *request);
 
 _Bool cgroup_job_path(const char *path, char *job, size_t size);
 int cgroup_place(struct socker_record *record, int pid, struct socker_error *err);

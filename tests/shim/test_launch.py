@@ -95,7 +95,7 @@ def test_opener_gets_the_request_and_nothing_of_slurmstepds() -> None:
         return refused(lib.launch_wait, launch("report", words=("user=x", "deadline=5")))
 
     assert in_child(start) == (
-        f"verb=open words=3 euid=0 uid=0 environment=0 blocked=0 descriptors=0,1,2,3,4, job={JOB}"
+        f"verb=open words=3 euid=0 uid=0 environment=0 blocked=0 descriptors=0,1,2,3,4,5, job={JOB}"
     )
 
 
@@ -110,7 +110,7 @@ def test_opener_started_from_low_descriptors_gets_the_right_ones() -> None:
         os.closerange(0, 5)
         return refused(lib.launch_wait, launch("report"))
 
-    assert " descriptors=0,1,2,3,4, " in in_child(start)
+    assert " descriptors=0,1,2,3,4,5, " in in_child(start)
 
 
 def test_opener_at_work_is_no_child_of_slurmstepd() -> None:

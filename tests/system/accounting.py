@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .cluster import DEVCLUSTER, REPOSITORY, Cluster
+from .cluster import DEVCLUSTER, REPOSITORY, Cluster, own_name
 
-NAME = "acct"
 SCRIPTS = ("socker.lua", "job_submit.lua", "cli_filter.lua")
 
 
@@ -23,12 +22,13 @@ def accounting(socker: Cluster) -> Iterator[Cluster]:
     if kept:
         yield Cluster(name=kept)
         return
+    name = own_name("acct")
     with tempfile.TemporaryDirectory(prefix="socker-lua-") as scripts:
-        up(NAME, Path(scripts), "--prefix", str(socker.prefix))
+        up(name, Path(scripts), "--prefix", str(socker.prefix))
     try:
-        yield Cluster(name=NAME)
+        yield Cluster(name=name)
     finally:
-        subprocess.run([str(DEVCLUSTER), "down", "--name", NAME, "--purge"], check=True, timeout=120)
+        subprocess.run([str(DEVCLUSTER), "down", "--name", name, "--purge"], check=True, timeout=120)
 
 
 def up(name: str, scripts: Path, *words: str) -> None:

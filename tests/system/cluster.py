@@ -71,6 +71,12 @@ class Allocation:
         return self.cluster.docker("ps", "--all", f"--filter=name=-{self.id}-", "--format={{.Names}}").split()
 
 
+def own_name(name: str) -> str:
+    """The name of a cluster of this test worker's own, of which several may be at work; it ends in a letter."""
+    number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return name + "".join(chr(ord("a") + int(digit)) for digit in number)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
     """One running cluster of contrib/devcluster."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One cluster of four nodes for all system tests; each test must leave it as it found it."""
+"""A cluster of four nodes for the system tests; each test must leave it as it found it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from .accounting import accounting
-from .cluster import DEVCLUSTER, Cluster
+from .cluster import DEVCLUSTER, Cluster, own_name
 from .faults import tidy
 
 
@@ -21,7 +21,7 @@ from .faults import tidy
 def whole_cluster() -> Iterator[Cluster]:
     """A running cluster: SOCKER_TEST_CLUSTER names one that is kept, else one is made and taken down."""
     kept = os.environ.get("SOCKER_TEST_CLUSTER")
-    name = kept or "check"
+    name = kept or own_name("check")
     subprocess.run(
         [str(DEVCLUSTER), "up", "--name", name, "--nodes", "4"], check=True, timeout=600
     ) if not kept else None

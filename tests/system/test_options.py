@@ -544,3 +544,29 @@ def test_help_shows_the_options(cluster: Cluster) -> None:
     shown = cluster.run("srun", "--help").stdout
     for name in ("mounts", "name", "workdir", "env", "readonly", "unshare"):
         assert f"--container-{name}" in shown
+
+
+def test_interactive_step_of_a_salloc_is_in_its_container_with_its_options(cluster: Cluster, scratch: Path) -> None:
+    """With use_interactive_step the shell of a salloc is a step; it is the salloc's own container, not inherited."""
+    conf = scratch / "slurm.conf"
+    text = (cluster.base / "etc/slurm.conf").read_text()
+    more = 'LaunchParameters=use_interactive_step\nInteractiveStepOptions="--interactive --preserve-env $SHELL"\n'
+    conf.write_text(text + more)
+    words = ("salloc", "--quiet", f"--container={IMAGE}", "--container-workdir=/usr")
+    script = f"pwd; cat /etc/socker-image; readlink /proc/self/root; ls -d {cluster.base} 2>&1\n"
+    done = cluster.run(*words, env={"SLURM_CONF": str(conf), "SHELL": "/bin/sh"}, stdin=script)
+    assert done.stdout.splitlines()[:2] == ["/usr", "debian:bookworm"], done
+    assert f"{cluster.base}'" in done.stdout, "the host's directories are not there"
+
+
+def test_variables_that_contradict_each_other_are_refused(cluster: Cluster) -> None:
+    both = {"SOCKER_CONTAINER_READONLY": "yes", "SOCKER_CONTAINER_WRITABLE": "yes"}
+    said = "SOCKER_CONTAINER_READONLY says the contrary of another variable: unset one of them"
+    client_refused(cluster.srun("true", env=both), said)
+    assert cluster.srun("true", env=both | {"SOCKER_CONTAINER_WRITABLE": "no"}).returncode == 0
+
+
+def test_etc_of_the_host_may_be_mounted_and_is_left_as_it_is(cluster: Cluster) -> None:
+    mine = Path("/etc/passwd").read_text()
+    assert inside(cluster, "--container-mounts=/etc:/etc:ro", script="cat /etc/passwd") == mine
+    assert inside(cluster, "--container-mounts=/etc/passwd:/etc/passwd", script="cat /etc/passwd") == mine

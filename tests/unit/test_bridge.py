@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from socker import audit, bridge, lifecycle, slurm, wire
+from socker import audit, bridge, lifecycle, policyfile, slurm, wire
 
 from .daemon import HANG
 from .fakes import IMAGE_ID, TOKEN
@@ -41,6 +41,12 @@ def accounts(monkeypatch: pytest.MonkeyPatch) -> None:
     real = pwd.getpwuid
     entry = pwd.struct_passwd(("b", "x", 65534, 65534, "", "/home/b", "/bin/sh"))
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: entry if uid == 65534 else real(uid))
+
+
+@pytest.fixture(autouse=True)
+def profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seccomp profile where the installation has its own; the files of a test are not root's."""
+    monkeypatch.setattr(policyfile, "read_profile", lambda path: f'{{"of": "{path}"}}')
 
 
 def ask(header: Header, request: Any) -> Any:

@@ -221,6 +221,20 @@ def test_what_a_rule_gives_is_in_plan_and_container() -> None:
     assert spec.covers == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("hpc", '{"of": "/usr/lib/socker/seccomp-hpc.json"}'),
+        ("docker", ""),
+        ("/etc/p.json", '{"of": "/etc/p.json"}'),
+    ],
+)
+def test_the_profile_of_the_filter_is_ours_dockers_or_the_sites(name: str, text: str) -> None:
+    world = ruled(make_rule("allow", grants=Grants(seccomp=name)))
+    opened(world)
+    assert world.engine.opened[0].seccomp == text
+
+
 # -- a site's own module
 
 

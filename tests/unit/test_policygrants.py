@@ -94,7 +94,7 @@ def test_what_no_key_gives_is_not_given() -> None:
     assert (given.pull, given.registries, given.network, given.ipc, given.uts) == ("never", (), "host", "host", "host")
     assert (given.home, given.submit_dir, given.site_mounts, given.mount_sources) == (False, False, (), ())
     assert (given.devices, given.ask_devices, given.gpus, given.gpu_kind) == ((), (), False, "")
-    assert (given.env_set, given.seccomp, given.save) == ((), "default", ())
+    assert (given.env_set, given.seccomp, given.save) == ((), "hpc", ())
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,10 @@ def test_what_no_key_gives_is_not_given() -> None:
             "line 6, rules[0].env.remove: at most 64 variables can stand here",
         ),
         (RULE + "env: {unset: [A]}", "rules[0].env.unset: there is no such key"),
-        (RULE + "seccomp: unconfined", 'rules[0].seccomp: there is no such profile: "unconfined"; write "default" or'),
+        (
+            RULE + "seccomp: unconfined",
+            'rules[0].seccomp: there is no such profile: "unconfined"; write "hpc", "docker" or',
+        ),
         (RULE + "seccomp: /a//b", "rules[0].seccomp: this is no plain absolute path"),
         (RULE + "seccomp: [a]", "rules[0].seccomp: expected a word, got a list"),
         (RULE + 'save: ["*"]', 'rules[0].save[0]: image pattern "*"'),

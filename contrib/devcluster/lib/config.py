@@ -60,6 +60,7 @@ def _general(cluster: Cluster, hostname: str) -> list[str]:
         f"AuthInfo=socket={paths.munge_socket}",
         f"StateSaveLocation={paths.state}",
         f"SlurmdSpoolDir={paths.spool}/%n",
+        f"TmpFS={paths.scratch}/%n",
         f"SlurmctldPidFile={paths.slurmctld_pid}",
         f"SlurmdPidFile={paths.slurmd_pid('%n')}",
         f"SlurmctldLogFile={paths.log}/slurmctld.log",

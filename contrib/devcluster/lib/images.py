@@ -13,7 +13,7 @@ from lib.docker import docker
 from lib.errors import DevclusterError
 from lib.layers import add, text
 from lib.layout import Layout
-from lib.recipes import RECIPES, Image
+from lib.recipes import ON_DEMAND, RECIPES, Image
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _FORMAT = 1
@@ -21,12 +21,13 @@ _FORMAT = 1
 
 
 def load(paths: Layout, wanted: Iterable[str] = ()) -> list[str]:
-    """The images asked for, or all, are in dockerd; their references."""
+    """The images asked for, or all but the large ones, are in dockerd; their references."""
+    known = {**RECIPES, **ON_DEMAND}
     loaded: list[str] = []
     for name in list(wanted) or RECIPES:
-        recipe = RECIPES.get(name)
+        recipe = known.get(name)
         if recipe is None:
-            raise DevclusterError(f"{name}: no such image; there are {', '.join(RECIPES)}")
+            raise DevclusterError(f"{name}: no such image; there are {', '.join(known)}")
         image = recipe()
         if not _is_loaded(paths, image):
             docker(paths, "load", "--quiet", "--input", str(_archive(paths, image)))

@@ -84,6 +84,15 @@ class Layout:
         return self.base / "spool"
 
     @property
+    def scratch(self) -> Path:
+        """
+        TmpFS of the nodes: a directory for each, since PMIx makes one of the same name on every node.
+
+        Below /tmp, as users have it: programs in a container can make theirs there.
+        """
+        return Path("/tmp") / f"devcluster-{self.name}"
+
+    @property
     def docker_data(self) -> Path:
         """Docker's images and containers."""
         return self.base / "docker"

@@ -58,7 +58,7 @@ def _make_room(paths: Layout) -> None:
 
 
 def _forget(paths: Layout) -> None:
-    for path in (paths.run, paths.state, paths.spool, paths.database):
+    for path in (paths.run, paths.state, paths.spool, paths.scratch, paths.database):
         shutil.rmtree(path, ignore_errors=True)
     paths.definition.unlink(missing_ok=True)
 
@@ -86,6 +86,9 @@ def _start_all(cluster: Cluster, *, new: bool) -> None:
         database.prepare(paths)
     for node in cluster.nodes:
         (paths.spool / node.name).mkdir(mode=0o755, exist_ok=True)
+        scratch = paths.scratch / node.name
+        scratch.mkdir(parents=True, exist_ok=True)
+        scratch.chmod(0o1777)
     for daemon in daemons(cluster):
         if not running(paths, daemon.name):
             say(f"starting {daemon.name}")

@@ -45,6 +45,16 @@ def _debian() -> Image:
     )
 
 
+def _mpi() -> Image:
+    """The distribution's Open MPI, with its PMIx, and MPICH; each is asked for by its library's name."""
+    layer = DebianLayer(
+        suite="bookworm",
+        packages=("libopenmpi3", "libmpich12", "numactl"),
+        entries=(text("/etc/socker-image", "mpi:latest\n"),),
+    )
+    return Image(references=("mpi:latest",), layer=layer, config={"Cmd": ["bash"], "Env": [_DEBIAN_PATH]})
+
+
 def _static() -> Image:
     """No shell, no libc, no directory: one file."""
     layer = FileLayer(entries=(program("/hello", "hello.c"),))
@@ -184,3 +194,6 @@ RECIPES: Mapping[str, Callable[[], Image]] = {
     "odd:entry": _odd_entry,
 }
 """Image by its first reference. A recipe reads the machine, so it is made when needed."""
+
+ON_DEMAND: Mapping[str, Callable[[], Image]] = {"mpi:latest": _mpi}
+"""Large ones, which are made only where they are asked for by name."""
