@@ -2,7 +2,7 @@
 """
 The bridge: what the C side of socker-policy calls, through cffi.
 
-    from socker.bridge import close_job, open_step, sweep_node
+    from socker.bridge import close_job, open_step, save_container, sweep_node
 
 They take cffi's `ffi` and pointers to the structs of spank/wire.h, and return POLICY_DONE only after the answer was
 filled completely; anything else means refuse. Nothing is raised: whatever goes wrong inside is a refusal with one line
@@ -15,10 +15,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from socker.cdi import CdiDevice
     from socker.engine import DockerEngine
     from socker.lifecycle import Closed, Opened, Plain, Refusal
     from socker.model import Facts, Request
     from socker.ports import Catalogue, DockerApi
+    from socker.saving import Saved
     from socker.sitepolicy import Decide
     from socker.wire import FFI, Struct
 
@@ -50,6 +52,44 @@ def close_job(ffi: FFI, value: Struct) -> int:
 def sweep_node(ffi: FFI, value: Struct) -> int:
     """Answer root's question which items' jobs live, and remove what has no item where that was asked for."""
     return _answer(ffi, value, _sweep)
+
+
+def save_container(ffi: FFI, value: Struct) -> int:
+    """Answer root's question: save a container as an image, or say why not."""
+    try:
+        from socker import wire  # noqa: PLC0415
+
+        if not wire.is_whole(ffi, value, wire.SAVE_MAGIC):
+            return FAILED
+        from socker.saving import Saved  # noqa: PLC0415
+
+        try:
+            saved = _save(ffi, value)
+        except BaseException as error:  # noqa: BLE001 - nothing may pass into C
+            saved = Saved(message=_report("save", error))
+        wire.write_saved(ffi, value, saved)
+    except BaseException:  # noqa: BLE001 - nothing may pass into C
+        return FAILED
+    return wire.POLICY_DONE
+
+
+def _save(ffi: FFI, value: Struct) -> Saved:
+    import time  # noqa: PLC0415
+
+    from socker import wire  # noqa: PLC0415
+    from socker.audit import SyslogAudit  # noqa: PLC0415
+    from socker.engine_http import HttpApi  # noqa: PLC0415
+    from socker.engine_save import SavingEngine  # noqa: PLC0415
+    from socker.errors import InvalidRequest  # noqa: PLC0415
+    from socker.saving import Saved, save_container  # noqa: PLC0415
+
+    try:
+        saving, docker = wire.read_saving(ffi, value), wire.read_docker(ffi, value)
+    except InvalidRequest as error:
+        return Saved(message=str(error))
+    until, last = _times(value.deadline_ms)
+    engine = SavingEngine(HttpApi(docker), time, until, last - until)
+    return save_container(saving, engine, SyslogAudit(), time)
 
 
 def _answer(ffi: FFI, value: Struct, find: Callable[[FFI, Struct], Closed]) -> int:
@@ -111,6 +151,8 @@ def _open(request: Request) -> tuple[Opened | Plain | Refusal, DockerEngine]:
         clock=time,
         load_policy=load,
         job_facts=lambda job: _facts(job, request.slurm_conf, until),
+        job_gpus=lambda job, node: _gpus(job, node, request.slurm_conf, until),
+        load_cdi=_cdi,
         load_catalogue=_catalogue,
         load_module=_module,
         read_profile=read_profile,
@@ -123,6 +165,18 @@ def _facts(job: int, slurm_conf: str, until: float) -> Facts:
 
     commands = SlurmCommands(slurm_conf, until)
     return job_facts(commands, slurm_conf)(job)
+
+
+def _cdi() -> dict[str, CdiDevice]:
+    from socker.cdifiles import load_devices  # noqa: PLC0415 - only where a step wants them
+
+    return load_devices()
+
+
+def _gpus(job: int, node: str, slurm_conf: str, until: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    from socker.slurm import SlurmCommands  # noqa: PLC0415 - only where a step wants them
+
+    return SlurmCommands(slurm_conf, until).gpus(job, node)
 
 
 def _catalogue(path: str) -> Catalogue:
@@ -143,9 +197,17 @@ def _engine(api: DockerApi, deadline_ms: int) -> DockerEngine:
 
     from socker.engine import DockerEngine  # noqa: PLC0415
 
+    until, last = _times(deadline_ms)
+    return DockerEngine(api, time, until, last - until)
+
+
+def _times(deadline_ms: int) -> tuple[float, float]:
+    """Return until when an engine may work, and until when it may clean up."""
+    import time  # noqa: PLC0415
+
     whole = deadline_ms / 1000 * 0.95
     grace = min(5.0, whole / 4)
-    return DockerEngine(api, time, time.monotonic() + whole - grace, grace)
+    return time.monotonic() + whole - grace, time.monotonic() + whole
 
 
 def _found_or_kept(ffi: FFI, value: Struct, find: Callable[[FFI, Struct], Closed]) -> Closed:
@@ -185,9 +247,12 @@ def _sweep(ffi: FFI, value: Struct) -> Closed:
         return judge_items(closing, jobs)
     if value.sweep != wire.SWEEP_ALL:
         raise InvalidRequest("there is no sweep of that kind")
+    from socker.engine_save import SavingEngine  # noqa: PLC0415
     from socker.engine_sdk import SdkApi  # noqa: PLC0415 - 75 ms, and nothing waits for a sweep
 
-    return sweep(closing, _engine(SdkApi(docker), value.deadline_ms), jobs, SyslogAudit())
+    until, last = _times(value.deadline_ms)
+    engine = SavingEngine(SdkApi(docker), time, until, last - until)
+    return sweep(closing, engine, jobs, SyslogAudit(), engine)
 
 
 def _keep_all(count: int, message: str) -> Closed:

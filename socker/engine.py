@@ -145,7 +145,7 @@ class DockerEngine:
         """Leave no container by this id or name. Raises ForeignContainer where it is not the one of the mark."""
         try:
             found = self._find(target)
-            other = disagreement(mark, _name(found), _labels(found))
+            other = disagreement(mark, facts_name(found), facts_labels(found))
             if other is not None:
                 raise ForeignContainer(
                     f"the container {target} is not the one of job {mark.job} ({other} differs); it is kept"
@@ -193,7 +193,7 @@ class DockerEngine:
 
 def _check_made(facts: Mapping[str, object], spec: ContainerSpec) -> None:
     """Raise unless the container is what was asked for, where an image or another daemon could make it differ."""
-    other = disagreement(spec.mark, _name(facts), _labels(facts))
+    other = disagreement(spec.mark, facts_name(facts), facts_labels(facts))
     if other is not None:
         raise EngineRefused(f"Docker made another container than was asked for ({other} differs)")
     if facts.get("Image") != spec.image:
@@ -273,10 +273,12 @@ def _strings(value: object) -> tuple[str, ...]:
     return tuple(entry for entry in value if isinstance(entry, str)) if isinstance(value, list) else ()
 
 
-def _name(facts: Mapping[str, object]) -> str:
+def facts_name(facts: Mapping[str, object]) -> str:
+    """Return the name of a container, from its facts. Raises EngineRefused."""
     return _text(facts, "Name").removeprefix("/")
 
 
-def _labels(facts: Mapping[str, object]) -> Mapping[str, object]:
+def facts_labels(facts: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the labels of a container or an image, from its facts. Raises EngineRefused."""
     labels = _mapping(facts, "Config").get("Labels")
     return labels if isinstance(labels, dict) else {}

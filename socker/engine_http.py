@@ -71,13 +71,27 @@ class HttpApi:
         """Kill and remove a container with its anonymous volumes."""
         self._call("DELETE", f"/containers/{quote(container)}?force=1&v=1", None, until)
 
+    def commit(self, container: str, until: float) -> str:
+        """Make an image without a name of a container as it is, without pausing it, and return its id."""
+        return committed_id(self._call("POST", f"/commit?container={quote(container)}&pause=0", {}, until))
+
+    def load(self, archive: bytes, until: float) -> None:
+        """Have the images of an archive as `docker save` makes them."""
+        pulled_digest(self._ask("POST", "/images/load?quiet=1", archive, until).splitlines())
+
+    def remove_image(self, image: str, until: float) -> None:
+        """Remove an image that nothing uses, and no image below it."""
+        self._call("DELETE", f"/images/{quote(image)}?noprune=1", None, until)
+
+    def list_images(self, labels: Iterable[str], until: float) -> list[object]:
+        """Return the images that carry these labels and have no name."""
+        filters = json.dumps({"label": list(labels), "dangling": ["true"]})
+        return _list(self._call("GET", f"/images/json?filters={quote(filters)}", None, until))
+
     def list_labelled(self, labels: Iterable[str], until: float) -> list[object]:
         """Return all containers that carry these labels, running or not."""
         filters = json.dumps({"label": list(labels)})
-        found = self._call("GET", f"/containers/json?all=1&filters={quote(filters)}", None, until)
-        if not isinstance(found, list):
-            raise EngineRefused("Docker's answer is not a list")
-        return found
+        return _list(self._call("GET", f"/containers/json?all=1&filters={quote(filters)}", None, until))
 
     def _call(self, method: str, path: str, body: Mapping[str, object] | None, until: float) -> object:
         text = self._ask(method, path, body, until)
@@ -87,7 +101,7 @@ class HttpApi:
         self,
         method: str,
         path: str,
-        body: Mapping[str, object] | None,
+        body: Mapping[str, object] | bytes | None,
         until: float,
         gist: Callable[[bytes], bytes] | None = None,
     ) -> str:
@@ -106,15 +120,16 @@ class HttpApi:
         self,
         method: str,
         path: str,
-        body: Mapping[str, object] | None,
+        body: Mapping[str, object] | bytes | None,
         until: float,
         gist: Callable[[bytes], bytes] | None,
     ) -> tuple[int, str]:
-        content = b"" if body is None else json.dumps(body).encode()
+        raw = isinstance(body, bytes)
+        content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         head = (
             f"{method} /v{self._version}{path} HTTP/1.0\r\n"
             "Host: docker\r\nUser-Agent: socker\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+            f"Content-Type: application/{'x-tar' if raw else 'json'}\r\nContent-Length: {len(content)}\r\n\r\n"
         )
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -191,7 +206,7 @@ def _gist(data: bytes) -> bytes:
 
 
 def pulled_digest(lines: Iterable[str]) -> str:
-    """Return the digest that the answer to a pull tells, "" for none. Raises EngineRefused with the error it tells."""
+    """Return the digest that the answer to a pull or a load tells, "" for none. Raises EngineRefused with its error."""
     digest = ""
     for line in lines:
         said = _json(line) if line.strip() else None
@@ -222,6 +237,20 @@ def _json(text: str) -> object:
         value: object = json.loads(text)
     except (ValueError, RecursionError):
         raise EngineRefused("Docker's answer is not JSON") from None
+    return value
+
+
+def committed_id(answer: object) -> str:
+    """Return the image's id from the answer to a commit. Raises EngineRefused."""
+    made = _mapping(answer).get("Id")
+    if not isinstance(made, str) or not made:
+        raise EngineRefused("Docker's answer has no Id")
+    return made
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise EngineRefused("Docker's answer is not a list")
     return value
 
 

@@ -26,6 +26,7 @@ from socker.engine_http import (
     CONNECT_SECONDS,
     MAX_ANSWER,
     MAX_MESSAGE,
+    committed_id,
     pulled_digest,
     silent,
     unreachable,
@@ -182,12 +183,40 @@ class SdkApi:
         """Kill and remove a container with its anonymous volumes."""
         self._call(lambda: self._client.remove_container(container, v=True, force=True), until)
 
+    def commit(self, container: str, until: float) -> str:
+        """Make an image without a name of a container as it is, without pausing it, and return its id."""
+
+        def call() -> object:
+            wish = {"container": container, "pause": False}
+            answer = self._client._post_json(self._client._url("/commit"), data={}, params=wish)  # noqa: SLF001
+            return self._client._result(answer, json=True)  # noqa: SLF001
+
+        return committed_id(self._call(call, until))
+
+    def load(self, archive: bytes, until: float) -> None:
+        """Have the images of an archive as `docker save` makes them."""
+
+        def call() -> None:
+            # the SDK's own load would take an error that is told in the answer for progress
+            url = self._client._url("/images/load")  # noqa: SLF001
+            answer = self._client._post(url, data=archive, params={"quiet": True}, stream=True)  # noqa: SLF001
+            self._client._raise_for_status(answer)  # noqa: SLF001
+            pulled_digest(line.decode(errors="replace") for line in answer.iter_lines())
+
+        self._call(call, until)
+
+    def remove_image(self, image: str, until: float) -> None:
+        """Remove an image that nothing uses, and no image below it."""
+        self._call(lambda: self._client.remove_image(image, noprune=True), until)
+
+    def list_images(self, labels: Iterable[str], until: float) -> list[object]:
+        """Return the images that carry these labels and have no name."""
+        wish = {"label": list(labels), "dangling": True}
+        return _list(self._call(lambda: self._client.images(filters=wish), until))
+
     def list_labelled(self, labels: Iterable[str], until: float) -> list[object]:
         """Return all containers that carry these labels, running or not."""
-        found = self._call(lambda: self._client.containers(all=True, filters={"label": list(labels)}), until)
-        if not isinstance(found, list):
-            raise EngineRefused("Docker's answer is not a list")
-        return found
+        return _list(self._call(lambda: self._client.containers(all=True, filters={"label": list(labels)}), until))
 
     def _call(self, call: Callable[[], object], until: float) -> object:
         self._deadline.until = until
@@ -217,6 +246,12 @@ def _translated(path: str, error: Exception) -> EngineRefused | EngineTimeout | 
             return EngineUnreachable(unreachable(path, below.strerror))
         below = below.__context__
     return EngineRefused("Docker's answer is not one")
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise EngineRefused("Docker's answer is not a list")
+    return value
 
 
 def _mapping(value: object) -> Mapping[str, object]:

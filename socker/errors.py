@@ -16,8 +16,10 @@ The exceptions of socker. A denial is a value (`policy.Deny`); these are failure
             EngineRefused      it answered with an error, or with something that is no answer
             ImageMissing       the node does not have the image
             PullFailed         no registry gave the image
+            ImageExists        the node has an image of the name that one is to be saved by
             ContainerGone      there is no such container
             ForeignContainer   the container is not the one that was meant, so it is left alone
+        CdiError               the node's CDI specifications cannot be trusted, read or understood, or lack a device
         SlurmError             Slurm cannot say which jobs live, or what it knows of one
 """
 
@@ -93,12 +95,20 @@ class PullFailed(EngineError):
     """No registry gave the image; the text says which one was asked, and why."""
 
 
+class ImageExists(EngineError):
+    """The node has an image of the name that one is to be saved by."""
+
+
 class ContainerGone(EngineError):
     """There is no such container."""
 
 
 class ForeignContainer(EngineError):
     """The container is not the one that was meant, so it is left alone."""
+
+
+class CdiError(SockerError):
+    """The node's CDI specifications cannot be trusted, read or understood, or lack a device."""
 
 
 class SlurmError(SockerError):

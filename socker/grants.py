@@ -40,7 +40,9 @@ class Grants(Value):
 
     `registries` are those that may be pulled from, with their ports. `mount_sources` are the directories below which
     a user's own mounts may lie, None for any that the user can open. `seccomp` is the name of a profile or the path of
-    one. `save` are the images that may be written. `open_seconds` limits opening, None for the plugin's own limit.
+    one. `devices` are in every container, `ask_devices` where they are asked for, `gpus` lets the job's be asked for,
+    as CDI devices of the `gpu_kind` where there is one.
+    `save` are the images that may be written. `open_seconds` limits opening, None for the plugin's own limit.
     """
 
     home: bool = False
@@ -54,6 +56,9 @@ class Grants(Value):
     uts: Sharing = "host"
     read_only: bool = False
     devices: tuple[str, ...] = ()
+    ask_devices: tuple[str, ...] = ()
+    gpus: bool = False
+    gpu_kind: str = ""
     env_set: tuple[tuple[str, str], ...] = ()
     env_remove: tuple[str, ...] = ()
     seccomp: str = SECCOMP_HPC

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
+from socker.cdi import is_cdi, is_kind
+from socker.environment import encode, is_name, is_protected
 from socker.errors import InvalidPattern, InvalidReference
 from socker.grants import SECCOMP_DOCKER, SECCOMP_HPC, Grants, SiteMount
 from socker.model import is_plain_path
 from socker.pattern import parse_pattern
-from socker.plan import MAX_PATH, encode, is_name, is_protected
+from socker.plan import MAX_PATH
 from socker.reference import check_domain
 from socker.text import quoted
 
@@ -64,6 +66,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     uts: Literal["host", "private"] | msgspec.UnsetType = msgspec.UNSET
     read_only: bool | msgspec.UnsetType = msgspec.UNSET
     devices: list[str] | msgspec.UnsetType = msgspec.UNSET
+    ask_devices: list[str] | msgspec.UnsetType = msgspec.UNSET
+    gpus: bool | str | msgspec.UnsetType = msgspec.UNSET
     env: Environment | msgspec.UnsetType = msgspec.UNSET
     seccomp: str | msgspec.UnsetType = msgspec.UNSET
     save: list[str] | msgspec.UnsetType = msgspec.UNSET
@@ -130,14 +134,15 @@ def _one(name: str, settings: Settings, sites: Mapping[str, SiteMount], key: str
         return _mounts(value, sites, key)
     if name == "env":
         return _environment(value, key)
+    if name == "gpus":
+        return _gpus(value, key)
     if name == "save":
-        return {name: patterns(value, key)}
-    if name == "seccomp":
-        return {name: value if value in {SECCOMP_HPC, SECCOMP_DOCKER} else _profile(value, key)}
-    if name in {"registries", "devices"}:
-        check = _registry if name == "registries" else _device
+        return {name: _saves(value, key)}
+    if name in {"registries", "devices", "ask_devices"}:
+        check = {"registries": _registry, "devices": _device, "ask_devices": _asked_device}[name]
         return {name: tuple(check(text, f"{key}[{index}]") for index, text in enumerate(value))}
-    return {name: value}
+    is_path = name == "seccomp" and value not in {SECCOMP_HPC, SECCOMP_DOCKER}
+    return {name: _profile(value, key) if is_path else value}
 
 
 def _mounts(mounts: Mounts, sites: Mapping[str, SiteMount], key: str) -> dict[str, object]:
@@ -182,6 +187,19 @@ def _registry(text: str, key: str) -> str:
     return text
 
 
+def _gpus(value: bool | str, key: str) -> dict[str, object]:  # noqa: FBT001 - as it is written
+    if isinstance(value, str) and not is_kind(value):
+        raise Fault(key, f"this is neither true nor false, nor a vendor and class of CDI devices: {quoted(value)}")
+    return {"gpus": bool(value), "gpu_kind": value if isinstance(value, str) else ""}
+
+
+def _asked_device(text: str, key: str) -> str:
+    kind, equals, name = text.partition("=")
+    if is_cdi(text) or (equals and name == "*" and is_kind(kind)):
+        return text
+    return _device(text, key)
+
+
 def _device(text: str, key: str) -> str:
     parts = text.split("/")
     if not is_plain_path(text) or parts[1] != "dev" or len(parts) < 3 or parts[2] in {"pts", "shm", "ptmx"}:
@@ -194,6 +212,14 @@ def _profile(text: str, key: str) -> str:
         known = f'"{SECCOMP_HPC}", "{SECCOMP_DOCKER}"'
         raise Fault(key, f"there is no such profile: {quoted(text)}; write {known} or the path of one")
     return path(text, key)
+
+
+def _saves(texts: list[str], key: str) -> tuple[Pattern, ...]:
+    made = patterns(texts, key)
+    for index, pattern in enumerate(made):
+        if pattern.digest is not None:
+            raise Fault(f"{key}[{index}]", "images are saved by name; no digest is known before")
+    return made
 
 
 def patterns(texts: list[str], key: str) -> tuple[Pattern, ...]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from socker.model import Found, Request
-    from socker.ports import AuditSink, Engine, Jobs
+    from socker.ports import AuditSink, Engine, Jobs, SavesImages
 
 __all__ = ["Closed", "Closing", "Item", "Opened", "Outside", "Plain", "Refusal"]
 __all__ += ["close_items", "judge_items", "open_step", "sweep"]
@@ -79,9 +79,11 @@ def judge_items(closing: Closing, jobs: Jobs) -> Closed:
     return Closed(kept=tuple(item.job in live for item in closing.items), message="")
 
 
-def sweep(closing: Closing, engine: Engine, jobs: Jobs, audit: AuditSink) -> Closed:
+def sweep(closing: Closing, engine: Engine, jobs: Jobs, audit: AuditSink, saver: SavesImages | None = None) -> Closed:
     """
     Remove our containers of dead jobs, of whatever node, that have no item. All items are kept.
+
+    With a saver, what interrupted saves left is removed, too.
 
     The containers are listed before Slurm is asked: a job that began later has none among them.
     """
@@ -104,6 +106,8 @@ def sweep(closing: Closing, engine: Engine, jobs: Jobs, audit: AuditSink) -> Clo
             problem = str(error)
             problems.append(problem)
         audit.record("sweep", _swept(container, problem))
+    if saver is not None:
+        problems += _sweep_commits(closing.token, saver, audit)
     return Closed(kept=(True,) * len(closing.items), message="; ".join(problems))
 
 
@@ -117,6 +121,15 @@ def _live(jobs: Jobs, nodes: Iterable[str]) -> tuple[dict[str, frozenset[int]], 
         except SockerError as error:
             unknown.append(f"nothing of node {node} is removed: {error}")
     return live, unknown
+
+
+def _sweep_commits(token: str, saver: SavesImages, audit: AuditSink) -> list[str]:
+    try:
+        for image in saver.remove_commits(token):
+            audit.record("sweep", {"image": image, "removed": True, "reason": ""})
+    except SockerError as error:
+        return [str(error)]
+    return []
 
 
 def _swept(container: Found, problem: str) -> Mapping[str, object]:

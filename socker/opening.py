@@ -8,8 +8,9 @@ Nothing here knows of bytes, sockets or files: what it needs from outside comes 
 from __future__ import annotations
 
 from socker.container import beside_hold, make_spec
-from socker.errors import EngineTimeout, ImageMissing, PlanError, PullFailed, SlurmError, SockerError
+from socker.errors import EngineTimeout, ImageExists, ImageMissing, PlanError, PullFailed, SlurmError, SockerError
 from socker.grants import SECCOMP_DOCKER, SECCOMP_HPC
+from socker.hardware import find_hardware
 from socker.model import Started, User, step_name
 from socker.options import read_options
 from socker.plan import Plan, make_plan
@@ -46,7 +47,9 @@ if TYPE_CHECKING:
         Clock,
         Engine,
         JobFacts,
+        JobGpus,
         LoadCatalogue,
+        LoadCdi,
         LoadModule,
         LoadPolicy,
         ReadProfile,
@@ -66,6 +69,8 @@ class Outside(Value):
     clock: Clock
     load_policy: LoadPolicy
     job_facts: JobFacts
+    job_gpus: JobGpus
+    load_cdi: LoadCdi
     load_catalogue: LoadCatalogue
     load_module: LoadModule
     read_profile: ReadProfile
@@ -181,14 +186,29 @@ class Opening:
         if isinstance(decision, Deny):
             return self._denied(case, decision)
         plan = self._plan(user, decision, image, wish)
+        if plan.save:
+            self._check_free(plan.save)
         spec = self._spec(plan, decision, image)
         self._audit(case, decision)
         return Opened(plan=plan, started=self._outside.engine.open(spec))
 
     def _plan(self, user: User, allow: Allow, image: Image, wish: Options) -> Plan:
         passwd, group = self._outside.accounts.lines(user)
-        plan = make_plan(user, allow, image, wish, self._request.cwd)
+        outside, request = self._outside, self._request
+        hardware = find_hardware(allow, wish, outside.load_cdi, lambda: outside.job_gpus(request.job, request.node))
+        plan = make_plan(user, allow, image, wish, self._request.cwd, hardware)
         return plan.but(passwd=passwd, group=group)
+
+    def _check_free(self, name: str) -> None:
+        """Raise ImageExists where the node has the image that the step's container is to be saved as."""
+        try:
+            self._outside.engine.resolve(parse(name))
+        except ImageMissing:
+            return
+        node = self._request.node
+        raise ImageExists(
+            f"--container-save: there is an image {quoted(name)} on node {node} already; choose another tag"
+        )
 
     def _user(self) -> User:
         request = self._request

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import posixpath
 
+from socker.cdi import is_cdi
 from socker.errors import InvalidRequest
 from socker.model import is_plain_path
 from socker.text import quoted
@@ -186,8 +187,10 @@ def _read_gpus(value: str) -> Mapping[str, object]:
 def _read_device(value: str) -> Mapping[str, object]:
     devices = tuple(value.split(","))
     for device in devices:
-        if not is_plain_path(device) or not device.startswith("/dev/"):
-            raise InvalidRequest(f"--container-device: {quoted(device)} is no path below /dev")
+        if not is_cdi(device) and not (is_plain_path(device) and device.startswith("/dev/")):
+            raise InvalidRequest(
+                f"--container-device: {quoted(device)} is neither a path below /dev nor a CDI device, vendor/class=name"
+            )
     return {"devices": devices}
 
 

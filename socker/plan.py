@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-from socker.errors import PlanError
+from socker.environment import encode, image_environment, is_encodable
+from socker.errors import InvalidReference, PlanError
+from socker.hardware import NO_HARDWARE, Hardware, devices, not_given
 from socker.model import Image, Mount, User, is_plain_path
 from socker.options import NAMESPACES, NOTHING, AskedMount, Options, absolute
+from socker.reference import Named, parse
 from socker.text import quoted
 from socker.value import Value
 
@@ -18,25 +21,12 @@ if TYPE_CHECKING:
 MAX_ENV = 512
 MAX_ENTRY = 32
 MAX_UNSET = 64
-MAX_MOUNTS = 32
+MAX_MOUNTS = 128
 MAX_PATH = 4095  # bytes
 MAX_TEXT = 131072  # bytes of all strings with their NULs
 
-DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # Docker's, for images without one
-
 SCRATCH = ("/tmp", "/var/tmp")
 SCRATCH_MODE = "mode=1777"
-
-# Slurm's and PMI's own, never an image's.
-PROTECTED_PREFIXES = ("SLURM", "_SLURM", "SPANK", "_SPANK", "SRUN_", "SBATCH_", "SALLOC_", "PMI")
-# The user's, from the node's accounts, and the job's devices.
-PROTECTED_NAMES = frozenset(
-    {
-        *("HOME", "USER", "LOGNAME", "SHELL", "PWD", "OLDPWD", "TMPDIR"),
-        *("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
-        *("GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
-    }
-)
 
 # Homes of system accounts: mounted, they would hide what the image has there.
 _SYSTEM_TREES = frozenset(
@@ -54,7 +44,7 @@ class Plan(Value):
 
     `private` are the namespaces, of NAMESPACES, that tasks enter beside the one of the mounts. `unset` are variables
     that tasks do not get, whoever set them. `entrypoint` is the image's, for tasks that want it. `passwd` and `group`
-    are lines for the account files.
+    are lines for the account files. `save` is the full name of the image to save as.
     """
 
     digest: str
@@ -68,6 +58,7 @@ class Plan(Value):
     entrypoint: tuple[str, ...] = ()
     passwd: str = ""
     group: str = ""
+    save: str = ""
 
     def _check(self) -> None:
         if len(self.mounts) > MAX_MOUNTS:
@@ -85,27 +76,45 @@ class Plan(Value):
     def texts(self) -> tuple[str, ...]:
         """Return every string of the plan."""
         paths = (path for mount in self.mounts for path in (mount.source, mount.target))
-        return (self.workdir, *paths, *self.env, *self.unset, *self.entrypoint, self.passwd, self.group)
+        return (
+            self.workdir,
+            *paths,
+            *self.env,
+            *self.unset,
+            *self.entrypoint,
+            self.passwd,
+            self.group,
+            *filter(None, [self.save]),
+        )
 
 
-def make_plan(user: User, allow: Allow, image: Image, wish: Options = NOTHING, cwd: str = "") -> Plan:
+def make_plan(  # noqa: PLR0913, PLR0917 - each is a fact of its own
+    user: User, allow: Allow, image: Image, wish: Options = NOTHING, cwd: str = "", hardware: Hardware = NO_HARDWARE
+) -> Plan:
     """
     Return what the decision, the image and the user's options make of a step; their paths are taken from `cwd`.
 
-    Raises PlanError where a limit is passed or more is asked for than the rule gives.
+    Raises PlanError where a limit is passed or more is asked for than the rule gives, CdiError for what the node lacks.
     """
     given = allow.grants
     _check_wish(allow, wish, clean_path(user.home))
+    device_mounts, device_env = devices(allow, wish, hardware)
     return Plan(
         digest=image.id,
-        mounts=(*_scratch(given, wish), *_mounts(user, given, wish), *asked_mounts(allow, wish, cwd)),
+        mounts=(
+            *_scratch(given, wish),
+            *_mounts(user, given, wish),
+            *device_mounts,
+            *asked_mounts(allow, wish, cwd),
+        ),
         submit_dir=given.submit_dir,
-        env=_environment(image, given),
+        env=_environment(image, given, device_env),
         workdir=_workdir(image.workdir),
         private=private_namespaces(given, wish),
         unset=given.env_remove,
         read_only=is_read_only(given, wish),
-        entrypoint=tuple(filter(_is_encodable, image.entrypoint)),
+        entrypoint=tuple(filter(is_encodable, image.entrypoint)),
+        save=_saved_as(allow, wish.save) if wish.save else "",
     )
 
 
@@ -118,22 +127,26 @@ def private_namespaces(given: Grants, wish: Options = NOTHING) -> tuple[str, ...
 def _check_wish(allow: Allow, wish: Options, home: str) -> None:
     given = allow.grants
     if wish.home and not _may_mount(given, home):
-        raise _not_given(allow, "--container-mount-home", f"it does not let users mount {quoted(home)}")
+        raise not_given(allow, "--container-mount-home", f"it does not let users mount {quoted(home)}")
     if wish.home and not is_home(home):
         raise PlanError(f"--container-mount-home: {quoted(home)} cannot be mounted in a container")
     if wish.read_only is False and given.read_only:
-        raise _not_given(allow, "--container-writable", "its containers are read-only")
-    if wish.gpus:
-        raise _not_given(allow, "--container-gpus", "no GPU is given to containers on this node")
-    for device in wish.devices:
-        if device not in given.devices:
-            raise _not_given(allow, "--container-device", f"it names no device {quoted(device)}")
-    if wish.save:
-        raise _not_given(allow, "--container-save", "containers are not saved on this node")
+        raise not_given(allow, "--container-writable", "its containers are read-only")
 
 
-def _not_given(allow: Allow, option: str, why: str) -> PlanError:
-    return PlanError(f"{option} is denied by rule {quoted(allow.rule)}: {why}")
+def _saved_as(allow: Allow, asked: str) -> str:
+    """Return the full name to save a container by. Raises PlanError for one that the rule does not give."""
+    try:
+        reference = parse(asked)
+    except InvalidReference as error:
+        raise PlanError(f"--container-save: {error}") from None
+    if not isinstance(reference, Named) or reference.tag is None:
+        raise PlanError(
+            f"--container-save: {quoted(asked)} is a digest, which nobody can choose; give a name and a tag"
+        )
+    if not any(pattern.digest is None and pattern.covers(reference) for pattern in allow.grants.save):
+        raise not_given(allow, "--container-save", f"it does not let users save {quoted(str(reference))}")
+    return str(reference)
 
 
 def asked_mounts(allow: Allow, wish: Options, cwd: str) -> tuple[Mount, ...]:
@@ -151,7 +164,7 @@ def _asked(allow: Allow, mount: AskedMount, cwd: str) -> Mount:
             return Mount(source=site.source, target=target, read_only=site.read_only or mount.read_only, asked=True)
     source = absolute(mount.source, cwd)
     target = mount.target or source
-    if source in given.devices:
+    if source in given.devices or source in given.ask_devices:
         return Mount(source=source, target=target, read_only=mount.read_only, kind="device", asked=True)
     base = _base(allow, source)
     return Mount(source=source, target=target, read_only=mount.read_only, asked=True, flat=mount.flat, base=base)
@@ -166,7 +179,7 @@ def _base(allow: Allow, source: str) -> str:
     if not around:
         allowed = ", ".join(sources) if sources else "none"
         why = f"{quoted(source)} is in none of the directories that it lets users mount ({allowed})"
-        raise _not_given(allow, "--container-mounts", why)
+        raise not_given(allow, "--container-mounts", why)
     return max(around, key=len)
 
 
@@ -209,48 +222,11 @@ def _may_mount(given: Grants, home: str) -> bool:
     return given.home or sources is None or any(is_below(home, directory) for directory in sources)
 
 
-def _environment(image: Image, given: Grants) -> tuple[str, ...]:
-    """Return the image's variables without those that policy removes, and policy's own, which win."""
+def _environment(image: Image, given: Grants, more: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the image's and the devices' variables without those that policy removes, and policy's own, which win."""
     names = {*given.env_remove, *(name for name, _ in given.env_set)}
-    kept = [entry for entry in image_environment(image.env) if entry.partition("=")[0] not in names]
+    kept = [entry for entry in image_environment((*image.env, *more)) if entry.partition("=")[0] not in names]
     return (*kept, *(f"{name}={value}" for name, value in given.env_set))
-
-
-def image_environment(entries: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what an image may set: well-formed, not protected, the last of equal names, and always a PATH."""
-    kept: dict[str, str] = {}
-    for entry in entries:
-        name, equals, _ = entry.partition("=")
-        if equals and is_name(name) and not is_protected(name) and _is_encodable(entry):
-            kept.pop(name, None)
-            kept[name] = entry
-    kept.setdefault("PATH", DEFAULT_PATH)
-    return tuple(kept.values())
-
-
-def is_name(name: str) -> bool:
-    """Tell whether a variable can have this name."""
-    return name != "" and all("!" <= char <= "~" for char in name)
-
-
-def is_protected(name: str) -> bool:
-    """Tell whether a variable is Slurm's or the user's, which neither an image nor policy sets."""
-    return name in PROTECTED_NAMES or name.startswith(PROTECTED_PREFIXES)
-
-
-def _is_encodable(text: str) -> bool:
-    if "\0" in text:
-        return False
-    try:
-        encode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def encode(text: str) -> bytes:
-    """Return the text as bytes for the wire; bytes of the host that are not UTF-8 come out as they were."""
-    return text.encode(errors="surrogateescape")
 
 
 def clean_path(path: str) -> str:
@@ -279,4 +255,4 @@ def _workdir(path: str) -> str:
 
 
 def _fits(path: str) -> bool:
-    return is_plain_path(path) and _is_encodable(path) and len(encode(path)) <= MAX_PATH
+    return is_plain_path(path) and is_encodable(path) and len(encode(path)) <= MAX_PATH

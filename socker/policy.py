@@ -64,7 +64,8 @@ Decision = Allow | Deny
 
 def default_policy() -> Policy:
     """Return the policy of a node without a policy file: what is on the node is allowed, nothing is pulled."""
-    everyone = Rule(name=BUILT_IN, effect="allow", grants=Grants(home=True, submit_dir=True, mount_sources=None))
+    given = Grants(home=True, submit_dir=True, mount_sources=None, gpus=True)
+    everyone = Rule(name=BUILT_IN, effect="allow", grants=given)
     return Policy(rules=(everyone,), source=BUILT_IN)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from socker.cdi import CdiDevice
     from socker.container import ContainerSpec
     from socker.model import Facts, Found, Image, Mark, Started, User
     from socker.policy import Policy
@@ -64,6 +65,16 @@ class Engine(Protocol):
         """Return the containers, running or not, that carry this token."""
 
 
+class SavesImages(Protocol):
+    """What makes images of containers. Raises EngineError, and returns before its deadline."""
+
+    def save(self, container: str, mark: Mark, base: str, reference: Named) -> str:
+        """Make an image by this name of a container of the mark, which runs the image `base`; return its id."""
+
+    def remove_commits(self, token: str) -> tuple[str, ...]:
+        """Remove what interrupted saves left, and return its ids."""
+
+
 class Jobs(Protocol):
     """What Slurm knows of its jobs."""
 
@@ -90,6 +101,20 @@ class JobFacts(Protocol):
 
     def __call__(self, job: int) -> Facts:
         """Return the facts of a job by its own id, array tasks and heterogeneous components too. Raises SlurmError."""
+
+
+class JobGpus(Protocol):
+    """Which GPUs Slurm gave a job."""
+
+    def __call__(self, job: int, node: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return their device files on this node, if any, and those of the node's others. Raises SlurmError."""
+
+
+class LoadCdi(Protocol):
+    """Where the node's CDI devices come from."""
+
+    def __call__(self) -> Mapping[str, CdiDevice]:
+        """Return them by their full names. Raises CdiError."""
 
 
 class Catalogue(Protocol):
@@ -144,6 +169,18 @@ class DockerApi(Protocol):
 
     def remove(self, container: str, until: float) -> None:
         """Kill and remove a container with its anonymous volumes."""
+
+    def commit(self, container: str, until: float) -> str:
+        """Make an image without a name of a container as it is, without pausing it, and return its id."""
+
+    def load(self, archive: bytes, until: float) -> None:
+        """Have the images of an archive as `docker save` makes them."""
+
+    def remove_image(self, image: str, until: float) -> None:
+        """Remove an image that nothing uses, and no image below it."""
+
+    def list_images(self, labels: Iterable[str], until: float) -> list[object]:
+        """Return the images that carry these labels and have no name."""
 
     def list_labelled(self, labels: Iterable[str], until: float) -> list[object]:
         """Return all containers that carry these labels, running or not."""

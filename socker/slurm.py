@@ -15,6 +15,7 @@ import time
 from importlib.machinery import PathFinder, SourceFileLoader
 
 from socker.errors import SlurmError
+from socker.gres import allocated, gpu_files
 from socker.model import Facts
 from socker.text import one_line
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SQUEUE = "/usr/bin/squeue"
 SCONTROL = "/usr/bin/scontrol"
+SLURMD = "/usr/sbin/slurmd"
 MAX_MESSAGE = 200
 
 # What squeue calls a job that holds nothing any more; a state that is not here, known or not, counts as alive.
@@ -43,11 +45,14 @@ _PRIVATE = re.compile(r"^PrivateData\s*=\s*(.*)$", re.MULTILINE)
 class SlurmCommands:
     """The Jobs protocol on Slurm's own commands. `slurm_conf` is empty for their default; `until` is monotonic time."""
 
-    def __init__(self, slurm_conf: str, until: float, *, squeue: str = SQUEUE, scontrol: str = SCONTROL) -> None:
+    def __init__(
+        self, slurm_conf: str, until: float, *, squeue: str = SQUEUE, scontrol: str = SCONTROL, slurmd: str = SLURMD
+    ) -> None:
         self._environment = {"SLURM_CONF": slurm_conf} if slurm_conf else {}
         self._until = until
         self._squeue = squeue
         self._scontrol = scontrol
+        self._slurmd = slurmd
 
     def live(self, node: str) -> frozenset[int]:
         """
@@ -72,6 +77,23 @@ class SlurmCommands:
                 raise SlurmError("PrivateData hides jobs from the user of the policy engine") from None
             raise
 
+    def gpus(self, job: int, node: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """
+        Return the device files of the GPUs that Slurm gave a job on this node, if any, and of the node's others.
+
+        The controller says which, slurmd's own reading of gres.conf says where they are; nothing of it is the user's.
+        Raises SlurmError.
+        """
+        numbers = allocated(self._run([self._scontrol, "--all", "--details", "show", "job", str(job)]), job, node)
+        if not numbers:
+            return (), ()
+        # slurmd writes to its standard error what it shows
+        files = gpu_files(self._run([self._slurmd, "-G", "-N", node], errors=True))
+        found = tuple(files[number] if number < len(files) else "" for number in numbers)
+        if not all(found):
+            raise SlurmError("gres.conf names no device file for a GPU of this job, or more than one")
+        return found, tuple(file for file in files if file and file not in found)
+
     def release(self) -> str:
         """Return the release of Slurm, as "25.11". Raises SlurmError."""
         found = _RELEASE.search(self._run([self._squeue, "--version"]))
@@ -94,7 +116,7 @@ class SlurmCommands:
         if _is_private(setting[1]):
             raise SlurmError("PrivateData hides jobs from the user of the policy engine, so none can be called dead")
 
-    def _run(self, command: list[str]) -> str:
+    def _run(self, command: list[str], *, errors: bool = False) -> str:
         name = command[0].rsplit("/", 1)[-1]
         try:
             done = subprocess.run(  # noqa: S603 - absolute path, no shell, arguments of our own
@@ -114,7 +136,7 @@ class SlurmCommands:
             lines = done.stderr.decode(errors="replace").strip().split("\n")
             said = one_line(lines[-1], MAX_MESSAGE)
             raise SlurmError(f"{name} failed ({done.returncode}): {said}")
-        return done.stdout.decode(errors="replace")
+        return (done.stdout + (done.stderr if errors else b"")).decode(errors="replace")
 
 
 def _is_private(setting: str) -> bool:

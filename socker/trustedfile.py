@@ -74,6 +74,15 @@ def read_trusted(path: str, *, owner: int = ROOT, anchor: str = "/") -> bytes | 
     return found.read()
 
 
+def is_plain(path: str) -> bool:
+    """Tell whether there is a file or a directory by that path, whoever may write it."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - paths are text here
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
 def open_trusted(path: str, *, owner: int = ROOT, anchor: str = "/") -> Trusted | None:
     """
     Return the file or directory, None when there is none. Raises PolicyFileError.

@@ -7,10 +7,11 @@ The values of spank/wire.h: reading what the opener sent, filling what it gets.
 
 from __future__ import annotations
 
+from socker.environment import encode
 from socker.errors import InvalidRequest, PlanError
 from socker.lifecycle import Closing, Item
-from socker.model import Request
-from socker.plan import encode
+from socker.model import Mark, Request
+from socker.saving import Saving
 from socker.text import decoded, one_line
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from socker.lifecycle import Closed, Opened
     from socker.model import Mount
     from socker.plan import Plan
+    from socker.saving import Saved
 
     FFI = Any  # _cffi_backend.FFI, which has no usable types
     Struct = Any  # a pointer to one of the header's structs
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 REQUEST_MAGIC = 0x71736B73
 PLAN_MAGIC = 0x706B736F
 CLOSE_MAGIC = 0x636B736F
+SAVE_MAGIC = 0x766B736F
 POLICY_DONE = 0x534F434B
 GRANT = 0x47524E54
 PLAIN = 0x4E4F4E45
@@ -96,6 +99,35 @@ def read_closing(ffi: FFI, value: Struct) -> Closing:
     )
 
 
+def read_saving(ffi: FFI, value: Struct) -> Saving:
+    """Return the container to save. Raises InvalidRequest."""
+    mark = Mark(
+        token=_string(ffi, value.token),
+        node=_string(ffi, value.node),
+        job=value.job,
+        uid=value.uid,
+        name=_string(ffi, value.name),
+    )
+    return Saving(
+        id=_string(ffi, value.id),
+        mark=mark,
+        step=value.step,
+        base=_string(ffi, value.base),
+        reference=_string(ffi, value.reference),
+    )
+
+
+def write_saved(ffi: FFI, value: Struct, saved: Saved) -> None:
+    """Fill in whether the image is there, or why not."""
+    _put(ffi, value.message, one_line(saved.message, len(value.message) - 1).encode())
+    value.saved = GRANT if saved.image and not saved.message else REFUSE
+
+
+def read_docker(ffi: FFI, value: Struct) -> str:
+    """Return the path of Docker's socket."""
+    return _string(ffi, value.docker)
+
+
 def read_paths(ffi: FFI, value: Struct) -> tuple[str, str]:
     """Return the paths of Docker's socket and of slurm.conf (empty for Slurm's default) from a question to close."""
     return _string(ffi, value.docker), _string(ffi, value.slurm_conf)
@@ -144,6 +176,7 @@ def write_grant(ffi: FFI, request: Struct, plan: Struct, opened: Opened) -> None
         plan.unset[index] = arena.add(name)
     plan.unset_count = len(wanted.unset)
     plan.passwd, plan.group = arena.add(wanted.passwd), arena.add(wanted.group)
+    plan.save = arena.add(wanted.save) if wanted.save else 0
     plan.text_size = arena.used
     plan.flags = _plan_flags(wanted)
     plan.hold_pid = opened.started.pid

@@ -20,7 +20,7 @@ import cffi
 
 HERE = Path(__file__).resolve().parent
 
-COMMON = ("error", "config", "trust", "request", "record", "container", "place", "seccomp", "condense")
+COMMON = ("error", "config", "trust", "request", "record", "container", "place", "seccomp", "condense", "saving")
 PLUGIN = (
     *COMMON,
     "plugin",
@@ -39,6 +39,7 @@ OPENER = (
     "opener_main",
     "opener",
     "closer",
+    "saver",
     "token",
     "policychild",
     "plan",
@@ -145,6 +146,10 @@ def close_job(containers):
     return bridge.close_job(ffi, containers)
 
 @ffi.def_extern(error=0)
+def save_container(container):
+    return bridge.save_container(ffi, container)
+
+@ffi.def_extern(error=0)
 def sweep_node(containers):
     return bridge.sweep_node(ffi, containers)
 """
@@ -172,6 +177,7 @@ def build_policy(out: Path, flags: list[str]) -> None:
     ffi.embedding_api(
         "int open_step(const struct socker_request *request, struct socker_plan *plan);"
         "int close_job(struct socker_close *containers);"
+        "int save_container(struct socker_save *container);"
         "int sweep_node(struct socker_close *containers);"
     )
     ffi.embedding_init_code(EMBEDDED)

@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <slurm/slurm.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -200,6 +202,67 @@ void cgroup_sweep(void)
 		sweep_pattern(point, "slurm*/uid_*/job_*/socker");
 		sweep_pattern(point, "system.slice/*slurmstepd.scope/*/socker");
 	}
+}
+
+static void step_dir(uint32_t step, char *name, size_t size)
+{
+	if (step == SLURM_BATCH_SCRIPT)
+		snprintf(name, size, "step_batch");
+	else if (step == SLURM_INTERACTIVE_STEP)
+		snprintf(name, size, "step_interactive");
+	else
+		snprintf(name, size, "step_%u", step);
+}
+
+/* Where Slurm looks for the step's processes in one hierarchy; own is the path of slurmstepd's in it. */
+static bool kill_path(const char *own, uint32_t step, char *path, size_t size)
+{
+	const char *last = strrchr(own, '/');
+	char name[32];
+
+	step_dir(step, name, sizeof(name));
+	if (last && strncmp(last, "/job_", 5) == 0)
+		return (size_t)snprintf(path, size, "%s/%s", own, name) < size;
+	if (last && last != own && strcmp(last, "/slurm") == 0)
+		return (size_t)snprintf(path, size, "%.*s/user/task_special", (int)(last - own), own) < size;
+	return false;
+}
+
+static void enter(const char *line, const char *path)
+{
+	char copy[4096];
+	char point[512];
+	char full[2560];
+	char number[16];
+	autofd dir = -1;
+
+	snprintf(copy, sizeof(copy), "%s", line);
+	if (!hierarchy_of(copy, point, sizeof(point)))
+		return;
+	snprintf(full, sizeof(full), "%s%s", point, path);
+	snprintf(number, sizeof(number), "%d", getpid());
+	dir = open(full, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir >= 0 && write_text(dir, "cgroup.procs", number) < 0)
+		syslog(LOG_DEBUG, "%s: %m", full);
+}
+
+void cgroup_enter_step(uint32_t step)
+{
+	char line[4096];
+	char path[2048];
+	bool found = false;
+	autofclose FILE *own = fopen("/proc/self/cgroup", "re");
+	autofclose FILE *mounts = fopen("/proc/self/mountinfo", "re");
+
+	while (own && !found && fgets(line, sizeof(line), own)) {
+		char *controllers = strchr(line, ':');
+		char *place = controllers ? strchr(controllers + 1, ':') : NULL;
+
+		line[strcspn(line, "\n")] = '\0';
+		found = place && kill_path(place + 1, step, path, sizeof(path));
+	}
+	while (found && mounts && fgets(line, sizeof(line), mounts))
+		enter(line, path);
 }
 
 void cgroup_leave(void)

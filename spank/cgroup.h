@@ -32,4 +32,10 @@ void cgroup_sweep(void);
  */
 void cgroup_leave(void);
 
+/*
+ * Puts this process, a child of slurmstepd, among those that Slurm kills when it ends the step (a number as Slurm gives
+ * it). With cgroup version 1 slurmstepd is not among them, with version 2 not for every Slurm.
+ */
+void cgroup_enter_step(uint32_t step);
+
 #endif

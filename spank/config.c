@@ -5,13 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int config_seconds(unsigned int *seconds, const char *value, struct socker_error *err)
+static int config_seconds(unsigned int *seconds, const char *word, struct socker_error *err)
 {
+	const char *value = strchr(word, '=') + 1;
 	char *end = NULL;
 	unsigned long number = strtoul(value, &end, 10);
 
 	if (value[0] < '0' || value[0] > '9' || *end || number < 1 || number > 3600)
-		return socker_fail(err, "plugstack line: deadline=%s: give 1 to 3600 seconds", value);
+		return socker_fail(err, "plugstack line: %s: give 1 to 3600 seconds", word);
 	*seconds = (unsigned int)number;
 	return 0;
 }
@@ -42,7 +43,9 @@ static int config_word(struct socker_config *config, const char *word, struct so
 	if (strcmp(word, "plain=ask") == 0 || strcmp(word, "plain=host") == 0)
 		return 0;
 	if (strncmp(word, "deadline=", 9) == 0)
-		return config_seconds(&config->deadline, word + 9, err);
+		return config_seconds(&config->deadline, word, err);
+	if (strncmp(word, "save_deadline=", 14) == 0)
+		return config_seconds(&config->save_deadline, word, err);
 	return socker_fail(err, "plugstack line: unknown word '%s'", word);
 }
 
@@ -74,6 +77,7 @@ int config_parse(struct socker_config *config, int count, char *const words[], s
 		.slurm_conf = "",
 		.option_prefix = "container",
 		.deadline = 60,
+		.save_deadline = 300,
 	};
 	for (int i = 0; i < count; i++) {
 		if (config_word(config, words[i], err) < 0)

@@ -18,8 +18,9 @@ struct socker_config {
 	const char *user;	/* whom the policy child runs as; default dockerroot */
 	const char *hold_user;	/* whom the hold process runs as; default socker */
 	const char *slurm_conf; /* for Slurm's own commands in a sweep; default: theirs */
-	const char *option_prefix; /* of --PREFIX-mounts and its sisters; default container */
-	unsigned int deadline;	   /* seconds for opening a container; default 60, 1 to 3600 */
+	const char *option_prefix;  /* of --PREFIX-mounts and its sisters; default container */
+	unsigned int deadline;	    /* seconds for opening a container; default 60, 1 to 3600 */
+	unsigned int save_deadline; /* seconds for saving one; default 300, 1 to 3600 */
 };
 
 /* Whether the words say plain=ask, without reading the others: each step that asks for no container looks. */

@@ -391,6 +391,48 @@ int inside_protect(int mnt, struct socker_error *err)
 	return 0;
 }
 
+/* The mounts first, then the empty files they lay on, in a copy of the root that can be written. */
+static int clear_here(void)
+{
+	static const char *const files[] = {"hold", "entry"};
+	struct mount_attr writable = {.attr_clr = MOUNT_ATTR_RDONLY};
+	autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	autofd ours = root < 0 ? -1 : openat(root, ".socker", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	autofd copy = -1;
+	autofd dir = -1;
+
+	if (ours < 0 || fchdir(ours) < 0)
+		return errno == ENOENT ? 0 : errno;
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		/* EINVAL: no mount, after a save that failed behind this */
+		if (umount2(files[i], MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
+			return errno;
+	}
+	copy = open_tree_raw(root, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	if (copy < 0 || mount_setattr_raw(copy, "", AT_EMPTY_PATH, &writable) < 0)
+		return errno;
+	dir = openat(copy, ".socker", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		if (dir < 0 || (unlinkat(dir, files[i], 0) < 0 && errno != ENOENT))
+			return errno;
+	}
+	/* an image may have something of its own in there */
+	return unlinkat(copy, ".socker", AT_REMOVEDIR) < 0 && errno != ENOTEMPTY ? errno : 0;
+}
+
+int inside_clear(int mnt, struct socker_error *err)
+{
+	int status = 0;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(setns(mnt, CLONE_NEWNS) < 0 ? errno : clear_here());
+	if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
+		return socker_fail(err, "the container's layer cannot be cleared: %s",
+				   strerror(WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD));
+	return 0;
+}
+
 int inside_copy(int mnt, const char *path, int to)
 {
 	struct host_devices host;

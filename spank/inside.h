@@ -27,6 +27,9 @@ int inside_attach(int mnt, int tree, const char *target, bool file, bool over_le
 /* Makes the container's root read-only; what is mounted in it stays as it is. */
 int inside_protect(int mnt, struct socker_error *err);
 
+/* Takes what is ours, /.socker, out of the container's layer. The hold process runs on without its file. */
+int inside_clear(int mnt, struct socker_error *err);
+
 /*
  * Copies a regular file of the container, at most INSIDE_COPY_MAX bytes of it, to a descriptor. Returns 0, also where
  * there is no such file, or an errno: EINVAL where it is no regular file, EPERM where it is not in the container's own

@@ -45,8 +45,10 @@ static int spawn(struct launch *launch, char *const argv[], const int fds[OPENER
 
 	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attributes);
-	for (int number = 0; number <= OPENER_LAST; number++)
-		posix_spawn_file_actions_adddup2(&actions, fds[number], number);
+	for (int number = 0; number <= OPENER_LAST; number++) {
+		if (fds[number] >= 0)
+			posix_spawn_file_actions_adddup2(&actions, fds[number], number);
+	}
 	sigemptyset(&signals);
 	posix_spawnattr_setsigmask(&attributes, &signals);
 	sigfillset(&signals);
@@ -88,8 +90,8 @@ static int make_socket(int *ours, int *theirs)
 	return *ours < 0 || *theirs < 0 ? -1 : 0;
 }
 
-int launch_opener(struct launch *launch, const char *verb, int count, char *const words[],
-		  const struct socker_request *request, struct socker_error *err)
+static int start(struct launch *launch, const char *verb, int count, char *const words[],
+		 const struct socker_request *request, int saving, struct socker_error *err)
 {
 	char path[SOCKER_PATH_SIZE];
 	char *argv[WORDS_MAX + 3] = {path, (char *)verb};
@@ -111,7 +113,19 @@ int launch_opener(struct launch *launch, const char *verb, int count, char *cons
 	    make_socket(&launch->space, &space) < 0 || question < 0 || null < 0 || launch->outcome < 0 ||
 	    pwrite(question, request, sizeof(*request), 0) != (ssize_t)sizeof(*request))
 		return socker_fail(err, "no descriptors for the opener: %m");
-	return spawn(launch, argv, (int[]){question, launch->outcome, null, life, cancel, space}, err);
+	return spawn(launch, argv, (int[]){question, launch->outcome, null, life, cancel, space, saving}, err);
+}
+
+int launch_opener(struct launch *launch, const char *verb, int count, char *const words[],
+		  const struct socker_request *request, struct socker_error *err)
+{
+	return start(launch, verb, count, words, request, -1, err);
+}
+
+int launch_saving_opener(struct launch *launch, int count, char *const words[], const struct socker_request *request,
+			 int saving, struct socker_error *err)
+{
+	return start(launch, "open", count, words, request, saving, err);
 }
 
 int launch_detach(struct launch *launch, struct socker_error *err)
@@ -140,13 +154,13 @@ static void die_of(int number)
 	_exit(128 + number);
 }
 
-static int read_outcome(const struct launch *launch, struct socker_error *err)
+static int read_outcome(const struct launch *launch, const char *what, struct socker_error *err)
 {
 	struct outcome outcome = {0};
 
 	if (pread(launch->outcome, &outcome, sizeof(outcome), 0) != (ssize_t)sizeof(outcome) ||
 	    outcome.magic != OUTCOME_MAGIC)
-		return socker_fail(err, "opening the container was interrupted");
+		return socker_fail(err, "%s the container was interrupted", what);
 	if (outcome.verdict == SOCKER_GRANT)
 		return 0;
 	outcome.message[sizeof(outcome.message) - 1] = '\0';
@@ -177,8 +191,26 @@ int launch_wait(const struct launch *launch, struct socker_error *err)
 			die_of((int)info.ssi_signo);
 		}
 		if (fds[0].revents)
-			return read_outcome(launch, err);
+			return read_outcome(launch, "opening", err);
 	}
+}
+
+bool launch_granted(const struct launch *launch)
+{
+	struct socker_error refused = {0};
+
+	return read_outcome(launch, "opening", &refused) == 0;
+}
+
+int launch_result(struct launch *launch, int milliseconds, struct socker_error *err)
+{
+	int status = 0;
+	int ended = poll(&(struct pollfd){.fd = launch->life, .events = POLLIN}, 1, milliseconds);
+
+	if (ended != 1)
+		kill(launch->pid, SIGKILL);
+	waitpid(launch->pid, &status, 0);
+	return ended == 1 ? read_outcome(launch, "saving", err) : socker_fail(err, "it took too long");
 }
 
 int launch_finish(struct launch *launch, int milliseconds, struct socker_error *err)

@@ -3,6 +3,8 @@
 #ifndef SOCKER_LAUNCH_H
 #define SOCKER_LAUNCH_H
 
+#include <stdbool.h>
+
 #include "outcome.h"
 
 /* An opener at work. Descriptors are O_CLOEXEC, -1 when absent; tasks inherit them by fork. */
@@ -21,6 +23,10 @@ struct launch {
 int launch_opener(struct launch *launch, const char *verb, int count, char *const words[],
 		  const struct socker_request *request, struct socker_error *err);
 
+/* The same for a step that saves: saving is what the opener gets as OPENER_SAVING. */
+int launch_saving_opener(struct launch *launch, int count, char *const words[], const struct socker_request *request,
+			 int saving, struct socker_error *err);
+
 /*
  * For the verb open: waits until the opener has put itself into the background, about a millisecond. slurmstepd waits
  * for any child while its tasks run, and after one that is no task it sleeps for 100 ms; so the opener is not its
@@ -33,6 +39,12 @@ int launch_detach(struct launch *launch, struct socker_error *err);
  * signal it was sent. 0: the record is there.
  */
 int launch_wait(const struct launch *launch, struct socker_error *err);
+
+/* Whether the opener has ended and opened the container. */
+bool launch_granted(const struct launch *launch);
+
+/* For the verb save: waits at most milliseconds for its end, then kills it. Otherwise the opener's own words. */
+int launch_result(struct launch *launch, int milliseconds, struct socker_error *err);
 
 /* For the verb close: waits at most milliseconds for its end, then kills it. */
 int launch_finish(struct launch *launch, int milliseconds, struct socker_error *err);

@@ -21,6 +21,7 @@
 #include "plan.h"
 #include "policychild.h"
 #include "request.h"
+#include "saving.h"
 #include "scope.h"
 #include "seccomp.h"
 #include "token.h"
@@ -120,6 +121,8 @@ static int take_plan(struct socker_record *record, const struct socker_plan *pla
 	if (!record->workdir || record->entry_count < plan->entry_count || record->unset_count < plan->unset_count ||
 	    record->env_count < plan->env_count)
 		return socker_fail(err, "the image's environment is too large");
+	if (plan->save && !(record->save = record_add_text(record, plan->text + plan->save)))
+		return socker_fail(err, "the record is full");
 	return 0;
 }
 
@@ -195,13 +198,23 @@ static int attach_for_job(struct opening *opening, const struct socker_plan *pla
 	return jobspace_leave(&home, err) < 0 ? -1 : failed;
 }
 
+/* From now on nobody else's, for as long as the step's slurmstepd lives. */
+static int lock_image(const struct opening *opening, struct socker_error *err)
+{
+	const struct socker_record *record = opening->record;
+
+	return record->save && request_saves(opening->request)
+		       ? saving_lock(OPENER_SAVING, opening->config->state, record->text + record->save, err)
+		       : 0;
+}
+
 /* From a started container to one that tasks may join. The order matters: nothing joins before the record says OPEN. */
 static int make_ready(struct opening *opening, const struct socker_plan *plan, struct socker_error *err)
 {
 	const struct socker_request *request = opening->request;
 	struct socker_record *record = opening->record;
 
-	if (take_plan(record, plan, err) < 0 ||
+	if (take_plan(record, plan, err) < 0 || lock_image(opening, err) < 0 ||
 	    container_identify(&record->hold, plan->hold_pid, request->hold, request->hold_uid, request->hold_gid,
 			       err) < 0 ||
 	    container_attach(&opening->container, &record->hold, record->flags, err) < 0 ||
@@ -316,6 +329,8 @@ static int open_locked(struct opening *opening, struct socker_error *err)
 	if (!found && opening->request->share == SOCKER_SHARE_EXEC)
 		return socker_fail(err, "the job has no container %s on node %s yet, and :exec opens none",
 				   opening->request->shared, opening->request->node);
+	if (found && opening->record->state != RECORD_PLAIN && lock_image(opening, err) < 0)
+		return -1;
 	if (found)
 		return opening->record->state == RECORD_PLAIN || place_covers(opening->record, opening->request)
 			       ? 0

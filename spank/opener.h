@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The opener's verbs: `socker-opener open|close|sweep WORD...` with the words of the plugstack line. Each runs as root
- * in a process of its own that slurmstepd (open), the SPANK epilog (close) or a timer (sweep) has executed.
+ * The opener's verbs: `socker-opener open|save|close|sweep WORD...` with the words of the plugstack line. Each runs as
+ * root in a process of its own that slurmstepd (open, save), the SPANK epilog (close) or a timer (sweep) has executed.
  */
 #ifndef SOCKER_OPENER_H
 #define SOCKER_OPENER_H

@@ -17,6 +17,7 @@
 #include "opener.h"
 #include "outcome.h"
 #include "request.h"
+#include "saver.h"
 
 char opener_libdir[SOCKER_PATH_SIZE];
 
@@ -79,6 +80,7 @@ static int run_open(const struct socker_config *config, struct socker_error *err
 	fcntl(OPENER_LIFE, F_SETFD, FD_CLOEXEC);
 	fcntl(OPENER_CANCEL, F_SETFD, FD_CLOEXEC);
 	fcntl(OPENER_SPACE, F_SETFD, FD_CLOEXEC);
+	fcntl(OPENER_SAVING, F_SETFD, FD_CLOEXEC);
 	if (err->text[0] || read_request(&request, err) < 0 || opener_open(config, &request, err) < 0) {
 		outcome.verdict = 0;
 		memcpy(outcome.message, err->text, sizeof(outcome.message));
@@ -86,6 +88,25 @@ static int run_open(const struct socker_config *config, struct socker_error *err
 		       err->text);
 	}
 	cgroup_leave();
+	return pwrite(OPENER_OUTCOME, &outcome, sizeof(outcome), 0) == (ssize_t)sizeof(outcome) ? 0 : 1;
+}
+
+/* Slurm may end it as it ends the step's tasks: a step that is cancelled now is not saved, and is over at once. */
+static int run_save(const struct socker_config *config, struct socker_error *err)
+{
+	static struct socker_request request;
+	struct outcome outcome = {.magic = OUTCOME_MAGIC, .verdict = SOCKER_GRANT};
+
+	alarm(config->save_deadline + SAVER_MARGIN);
+	fcntl(OPENER_LIFE, F_SETFD, FD_CLOEXEC);
+	if (err->text[0] == '\0' && read_request(&request, err) == 0)
+		cgroup_enter_step(request.step);
+	if (err->text[0] || saver_save(config, &request, err) < 0) {
+		outcome.verdict = 0;
+		memcpy(outcome.message, err->text, sizeof(outcome.message));
+		syslog(LOG_NOTICE, "job %u step %u uid %u not saved: %s", request.job, request.step, request.uid,
+		       err->text);
+	}
 	return pwrite(OPENER_OUTCOME, &outcome, sizeof(outcome), 0) == (ssize_t)sizeof(outcome) ? 0 : 1;
 }
 
@@ -114,7 +135,7 @@ int main(int argc, char *argv[])
 	int dry_run;
 
 	if (argc < 2) {
-		fprintf(stderr, "usage: socker-opener open|close|sweep [--dry-run] [WORD...]\n");
+		fprintf(stderr, "usage: socker-opener open|save|close|sweep [--dry-run] [WORD...]\n");
 		return 2;
 	}
 	dry_run = argc > 2 && strcmp(argv[2], "--dry-run") == 0;
@@ -124,6 +145,8 @@ int main(int argc, char *argv[])
 		return strcmp(argv[1], "open") == 0 ? run_open(&config, &err) : report(&err);
 	if (strcmp(argv[1], "open") == 0)
 		return run_open(&config, &err);
+	if (strcmp(argv[1], "save") == 0)
+		return run_save(&config, &err);
 	if (strcmp(argv[1], "close") == 0)
 		return run_close(&config, &err) < 0 ? report(&err) : 0;
 	if (strcmp(argv[1], "sweep") == 0)

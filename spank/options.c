@@ -363,6 +363,9 @@ static int read_line(const char *line, struct socker_request *request, struct ta
 		return read_name(value, request, err);
 	case SLOT_ENTRYPOINT:
 		return read_entrypoint(value, tasks, err);
+	case SLOT_SAVE:
+		tasks->save = true;
+		/* fall through */
 	default:
 		snprintf(request->options + used, sizeof(request->options) - used, "%s\n", line);
 		return 0;

@@ -19,6 +19,7 @@ struct task_options {
 	char workdir[SOCKER_PATH_SIZE]; /* empty: the step's own directory */
 	char env[SOCKER_OPTIONS_SIZE];	/* names, separated by commas, whose value is the job's */
 	bool entrypoint;		/* run the image's ENTRYPOINT */
+	bool save;			/* save the container when the last of them has ended */
 };
 
 /*

@@ -12,7 +12,8 @@ enum {
 	OPENER_LIFE = 3,    /* the write end of a pipe: it closes when the opener ends, however it ends */
 	OPENER_CANCEL = 4,  /* the read end of a pipe: a byte from a cancelled task ends the opener */
 	OPENER_SPACE = 5,   /* a socket by which a task sends its mount namespace; see jobspace.h */
-	OPENER_LAST = OPENER_SPACE,
+	OPENER_SAVING = 6,  /* of a step that saves: the file that saving.h tells of */
+	OPENER_LAST = OPENER_SAVING,
 };
 
 struct outcome {

@@ -92,6 +92,16 @@ static bool mount_is_plain(const struct socker_plan *plan, const struct socker_m
 	       mount->base <= strlen(plan->text + mount->source);
 }
 
+/* One that was asked for, and no text but a reference in full. */
+static bool save_is_plain(const char *save, const struct socker_request *request)
+{
+	size_t length = strlen(save);
+
+	return length < SOCKER_REFERENCE_SIZE && strchr(save, '/') && strchr(save, ':') &&
+	       strspn(save, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:[]") == length &&
+	       request_saves(request);
+}
+
 int plan_check(const struct socker_plan *plan, const struct socker_request *request, struct socker_error *err)
 {
 	if (check_frame(plan, request, err) < 0)
@@ -111,6 +121,8 @@ int plan_check(const struct socker_plan *plan, const struct socker_request *requ
 		return socker_fail(err, "the plan's working directory is not a plain absolute path");
 	if (!text_at(plan, plan->passwd) || !text_at(plan, plan->group))
 		return socker_fail(err, "the plan's accounts are malformed");
+	if (plan->save && (!text_at(plan, plan->save) || !save_is_plain(plan->text + plan->save, request)))
+		return socker_fail(err, "the plan's image to save is malformed or was not asked for");
 	for (uint32_t i = 0; i < plan->entry_count; i++) {
 		if (!text_at(plan, plan->entry[i]))
 			return socker_fail(err, "the plan's entry point is malformed");

@@ -75,6 +75,12 @@ HOOK int slurm_spank_task_init(spank_t sp, int count, char *words[])
 	return ESPANK_SUCCESS;
 }
 
+HOOK int slurm_spank_task_exit(spank_t sp, int count, char *words[])
+{
+	step_task_ended(sp, count, words);
+	return ESPANK_SUCCESS;
+}
+
 HOOK int slurm_spank_job_epilog(spank_t sp, int count, char *words[])
 {
 	step_job_end(sp, count, words);

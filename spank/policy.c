@@ -15,10 +15,11 @@
 
 #include "wire.h"
 
-/* cffi's, further down in the generated file; the last three are written in Python and return SOCKER_POLICY_DONE */
+/* cffi's, further down in the generated file; the others are written in Python and return SOCKER_POLICY_DONE */
 static int cffi_start_python(void);
 extern int open_step(const struct socker_request *request, struct socker_plan *plan);
 extern int close_job(struct socker_close *containers);
+extern int save_container(struct socker_save *container);
 extern int sweep_node(struct socker_close *containers);
 
 enum { EXIT_USAGE = 2, EXIT_PYTHON = 3, EXIT_NO_ANSWER = 4 };
@@ -150,6 +151,19 @@ static int run_close(int (*entry)(struct socker_close *))
 	return write_value(&containers, sizeof(containers));
 }
 
+static int run_save(void)
+{
+	static struct socker_save container;
+
+	if (read_value(&container, sizeof(container)))
+		return EXIT_USAGE;
+	if (start_python() != 0)
+		return EXIT_PYTHON;
+	if (save_container(&container) != SOCKER_POLICY_DONE)
+		return EXIT_NO_ANSWER;
+	return write_value(&container, sizeof(container));
+}
+
 int main(int argc, char *argv[])
 {
 	const char *verb = argc == 2 ? argv[1] : "";
@@ -157,12 +171,14 @@ int main(int argc, char *argv[])
 
 	if (strcmp(verb, "open") == 0)
 		status = run_open();
+	else if (strcmp(verb, "save") == 0)
+		status = run_save();
 	else if (strcmp(verb, "close") == 0)
 		status = run_close(close_job);
 	else if (strcmp(verb, "sweep") == 0)
 		status = run_close(sweep_node);
 	else
-		fprintf(stderr, "usage: socker-policy open|close|sweep, started by socker-opener\n");
+		fprintf(stderr, "usage: socker-policy open|save|close|sweep, started by socker-opener\n");
 	fflush(stderr);
 	/* no Py_Finalize and no exit handlers: the answer is written, and nothing else must be able to delay the end */
 	_exit(status);

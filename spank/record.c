@@ -18,7 +18,7 @@
 enum { LOCK_POLL = 2 }; /* milliseconds */
 
 /* The last component is ours to make; what leads to it is the administrator's. */
-static int state_open(const char *state, int make, struct socker_error *err)
+int record_open_state(const char *state, int make, struct socker_error *err)
 {
 	if (make && mkdir(state, 0700) < 0 && errno != EEXIST)
 		return socker_fail(err, "%s: %m", state);
@@ -28,7 +28,7 @@ static int state_open(const char *state, int make, struct socker_error *err)
 int record_open_dir(const char *state, const char *node, uint32_t job, int make, struct socker_error *err)
 {
 	char name[16];
-	autofd top = state_open(state, make, err);
+	autofd top = record_open_state(state, make, err);
 	autofd nodes = top < 0 ? -1 : trust_open_dir_at(top, node, make, err);
 
 	if (nodes < 0)

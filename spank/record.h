@@ -22,7 +22,7 @@ enum {
 	RECORD_OPEN = 2,
 	RECORD_PLAIN = 3, /* there is no container and the steps need none */
 	RECORD_CGROUPS_MAX = 16,
-	RECORD_PLACES_MAX = 64,
+	RECORD_PLACES_MAX = 192,
 	RECORD_FILTERS_MAX = 4,
 	RECORD_TEXT_SIZE = 2 * SOCKER_TEXT_SIZE,
 	RECORD_LABEL_SIZE = 256,
@@ -73,12 +73,16 @@ struct socker_record {
 	uint32_t entry[SOCKER_ENTRY_MAX]; /* offsets: the image's ENTRYPOINT */
 	uint32_t unset_count;
 	uint32_t unset[SOCKER_UNSET_MAX]; /* offsets: names of variables that tasks do not get */
+	uint32_t save;			  /* offset: the image that a step saves it as; 0: none does */
 	uint32_t filter_count;
 	struct record_filter filters[RECORD_FILTERS_MAX];
 	struct sock_filter instructions[RECORD_INSTRUCTIONS_MAX];
 	uint32_t text_size;
 	char text[RECORD_TEXT_SIZE];
 };
+
+/* Opens <state>; with make, its last component is made. -1 with errno ENOENT where there is none. */
+int record_open_state(const char *state, int make, struct socker_error *err);
 
 /* Opens <state>/<node>/<job>; with make, missing parts of it are made. -1 with errno ENOENT where there is none. */
 int record_open_dir(const char *state, const char *node, uint32_t job, int make, struct socker_error *err);

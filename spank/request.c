@@ -11,6 +11,8 @@ void request_init(struct socker_request *request)
 	request->size = sizeof(*request);
 }
 
+static const uint64_t HASH_BEGIN = 0xcbf29ce484222325;
+
 /* FNV-1a, 64 bits. A collision costs a refusal (the record is compared), never somebody else's container. */
 static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t size)
 {
@@ -21,9 +23,14 @@ static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t size)
 	return hash;
 }
 
+uint64_t request_hash(const char *text)
+{
+	return hash_bytes(HASH_BEGIN, text, strlen(text));
+}
+
 void request_key(const struct socker_request *request, char key[17])
 {
-	uint64_t hash = 0xcbf29ce484222325;
+	uint64_t hash = HASH_BEGIN;
 
 	hash = hash_bytes(hash, &request->uid, sizeof(request->uid));
 	hash = hash_bytes(hash, request->node, strlen(request->node) + 1);
@@ -70,6 +77,15 @@ bool request_fits(const struct socker_request *opened, const struct socker_reque
 		return false;
 	return asked->shared[0] ? has_lines(opened->options, asked->options)
 				: strcmp(opened->options, asked->options) == 0;
+}
+
+bool request_saves(const struct socker_request *request)
+{
+	for (const char *line = request->options; *line; line = next_line(line)) {
+		if (strncmp(line, "save=", 5) == 0)
+			return true;
+	}
+	return false;
 }
 
 static bool ended(const char *text, size_t size)

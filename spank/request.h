@@ -17,6 +17,9 @@ void request_init(struct socker_request *request);
  */
 void request_key(const struct socker_request *request, char key[17]);
 
+/* A number for a text, by which it is locked; two texts may have the same. */
+uint64_t request_hash(const char *text);
+
 /* True when both are of the same job, user and node and name the same container, or neither names one. */
 bool request_shares(const struct socker_request *one, const struct socker_request *other);
 
@@ -25,6 +28,9 @@ bool request_shares(const struct socker_request *one, const struct socker_reques
  * container that is named, no option that the first had not.
  */
 bool request_fits(const struct socker_request *opened, const struct socker_request *asked);
+
+/* True when the request's options say that its container is to be saved. */
+bool request_saves(const struct socker_request *request);
 
 /*
  * Checks what C relies on before a request is used: sizes, ended strings, uid and gid of a normal user

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -14,6 +15,8 @@
 #include "place.h"
 #include "pmix.h"
 #include "request.h"
+#include "saver.h"
+#include "saving.h"
 #include "scope.h"
 #include "steprequest.h"
 
@@ -31,9 +34,12 @@ static struct step {
 	struct container container;
 	struct launch launch;
 	struct join join;
+	int saving;	/* of a step that saves: the open file of saving.h */
+	uint32_t ended; /* tasks */
+	int killed;	/* the signal that ended one of them, or 0 */
 } step;
 
-enum { EPILOG_MILLISECONDS = 12000 };
+enum { EPILOG_MILLISECONDS = 12000, SAYING_MICROSECONDS = 100000 };
 
 /*
  * Root for this thread alone: user_init runs with the user's effective uid, and glibc's seteuid would change it for
@@ -87,21 +93,30 @@ static void forget_container(void)
 	container_release(&step.container);
 }
 
+static int start_opener(int count, char *words[])
+{
+	if (!step.options.save)
+		return launch_opener(&step.launch, "open", count, words, step.request, &step.err);
+	step.saving = saving_open(step.config.state, &step.err);
+	if (step.saving < 0)
+		return -1;
+	return launch_saving_opener(&step.launch, count, words, step.request, step.saving, &step.err);
+}
+
 static void find_or_open(int count, char *words[])
 {
 	struct socker_error absent = {0};
 	uid_t user = thread_become_root();
 
-	/* only the opener can say that a container is there which must not be */
-	int found = step.request->share == SOCKER_SHARE_CREATE ? -1 : find_container(&absent);
+	/* only the opener can say that a container is there which must not be, or that nobody else saves the image */
+	int found = step.request->share == SOCKER_SHARE_CREATE || step.options.save ? -1 : find_container(&absent);
 
 	if (found >= 0) {
 		step.state = found ? STEP_PLAIN : STEP_READY;
 	} else {
 		forget_container();
 		step.state = STEP_OPENING;
-		if (launch_opener(&step.launch, "open", count, words, step.request, &step.err) < 0 ||
-		    launch_detach(&step.launch, &step.err) < 0)
+		if (start_opener(count, words) < 0 || launch_detach(&step.launch, &step.err) < 0)
 			refuse();
 	}
 	thread_become(user);
@@ -290,6 +305,39 @@ void step_task_join(spank_t sp)
 	set_environment(sp);
 	if (step.options.entrypoint && step.record->entry_count && run_entry_point(sp) < 0)
 		end_refused(sp);
+}
+
+static void save_container(int count, char *words[])
+{
+	int milliseconds = (int)(step.config.save_deadline + SAVER_MARGIN) * 1000;
+	struct socker_error err = {0};
+	struct launch launch;
+
+	if (step.killed)
+		socker_fail(&err, "a task of this step was ended by signal %d", step.killed);
+	else if (launch_opener(&launch, "save", count, words, step.request, &err) == 0)
+		launch_result(&launch, milliseconds, &err);
+	if (err.text[0]) {
+		socker_fail_in(&err, "the container is not saved");
+		say(err.text, true);
+		/* srun takes in nothing more once it hears of a task that a signal ended: this must be there first */
+		if (step.killed)
+			usleep(SAYING_MICROSECONDS);
+	}
+	scope_close(&step.saving);
+}
+
+void step_task_ended(spank_t sp, int count, char *words[])
+{
+	uint32_t tasks = 0;
+	int status = 0;
+
+	if (!step.options.save || step.state != STEP_OPENING || !launch_granted(&step.launch))
+		return;
+	if (spank_get_item(sp, S_TASK_EXIT_STATUS, &status) == ESPANK_SUCCESS && WIFSIGNALED(status))
+		step.killed = WTERMSIG(status);
+	if (spank_get_item(sp, S_JOB_LOCAL_TASK_COUNT, &tasks) == ESPANK_SUCCESS && ++step.ended == tasks)
+		save_container(count, words);
 }
 
 static int job_has_records(const struct socker_request *request)

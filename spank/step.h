@@ -21,6 +21,13 @@ void step_task_prepare(spank_t sp);
 /* slurm_spank_task_init: the task, the user. Joins, or says why not (local task 0) and ends the task with 1. */
 void step_task_join(spank_t sp);
 
+/*
+ * slurm_spank_task_exit: slurmstepd, root, once for each task. After the last one of a step that saves its container it
+ * waits for that, at most save_deadline. What it says still reaches the user, which it would not from slurm_spank_exit.
+ * A step with a task that a signal ended, as cancelling does, is not saved.
+ */
+void step_task_ended(spank_t sp, int count, char *words[]);
+
 /* slurm_spank_job_epilog: root, a process of its own. Closes the job's containers on this node. */
 void step_job_end(spank_t sp, int count, char *words[]);
 

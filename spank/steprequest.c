@@ -68,6 +68,25 @@ static int read_script(spank_t sp, struct socker_request *request, struct socker
 	return 0;
 }
 
+/* Each node would save a container of its own under the name. */
+static int check_save(spank_t sp, const struct socker_request *request, const struct task_options *tasks,
+		      struct socker_error *err)
+{
+	uint32_t nodes = 0;
+
+	/* Slurm gives a batch step no number of nodes; it is on one */
+	if (!tasks->save || request->step == SLURM_BATCH_SCRIPT)
+		return 0;
+	if (spank_get_item(sp, S_JOB_NNODES, &nodes) != ESPANK_SUCCESS)
+		return socker_fail(err, "Slurm does not tell on how many nodes this step runs");
+	if (nodes != 1)
+		return socker_fail(err,
+				   "--container-save: this step runs on %u nodes, and one container is saved; run it "
+				   "with --nodes=1",
+				   nodes);
+	return 0;
+}
+
 /* It runs after the join, so the container must have it at its path; without it, Slurm ends the task. */
 static int read_prolog(struct socker_request *request, struct socker_error *err)
 {
@@ -104,7 +123,8 @@ int steprequest_read(spank_t sp, bool wanted, struct socker_request *request, st
 		request->cwd[0] = '\0';
 	memset(tasks, 0, sizeof(*tasks));
 	if (read_groups(sp, request, err) < 0 ||
-	    (wanted && (read_reference(sp, request, err) < 0 || options_read(sp, request, tasks, err) < 0)) ||
+	    (wanted && (read_reference(sp, request, err) < 0 || options_read(sp, request, tasks, err) < 0 ||
+			check_save(sp, request, tasks, err) < 0)) ||
 	    read_script(sp, request, err) < 0 || read_prolog(request, err) < 0)
 		return -1;
 	pmix_read_spool(request);

@@ -17,6 +17,7 @@ enum {
 	SOCKER_REQUEST_MAGIC = 0x71736b73,
 	SOCKER_PLAN_MAGIC = 0x706b736f,
 	SOCKER_CLOSE_MAGIC = 0x636b736f,
+	SOCKER_SAVE_MAGIC = 0x766b736f,
 	SOCKER_POLICY_DONE = 0x534f434b, /* what a Python entry point returns when it filled its answer */
 
 	SOCKER_GRANT = 0x47524e54, /* plan.verdict; everything else is a refusal */
@@ -34,7 +35,7 @@ enum {
 	SOCKER_TOKEN_SIZE = 33,
 	SOCKER_NODE_SIZE = 256,
 	SOCKER_GROUPS_MAX = 1024,
-	SOCKER_MOUNTS_MAX = 32,
+	SOCKER_MOUNTS_MAX = 128,
 	SOCKER_ENV_MAX = 512,
 	SOCKER_ENTRY_MAX = 32,
 	SOCKER_UNSET_MAX = 64,
@@ -124,6 +125,7 @@ struct socker_plan {
 	uint32_t unset_count;
 	uint32_t passwd; /* offsets: what the container's account files say of the user; empty: they stay as they are */
 	uint32_t group;
+	uint32_t save; /* offset: the image that the container is saved as, in full; 0: it is not */
 	uint32_t text_size;
 	struct socker_mount mounts[SOCKER_MOUNTS_MAX];
 	uint32_t env[SOCKER_ENV_MAX];	  /* offsets of NAME=value */
@@ -153,6 +155,26 @@ struct socker_close {
 	char slurm_conf[SOCKER_PATH_SIZE];
 	char message[SOCKER_MESSAGE_SIZE]; /* answer: what could not be removed, one line, else empty */
 	struct socker_close_item items[SOCKER_CLOSE_MAX];
+};
+
+/* A container to save as an image: filled by root from its record, answered by socker-policy in the same value. */
+struct socker_save {
+	uint32_t magic;
+	uint32_t size;
+	uint64_t nonce;
+	uint32_t saved; /* answer: SOCKER_GRANT when the image is there */
+	uint32_t deadline_ms;
+	uint32_t job;
+	uint32_t step;
+	uint32_t uid;
+	char node[SOCKER_NODE_SIZE];
+	char token[SOCKER_TOKEN_SIZE];
+	char docker[SOCKER_SOCKET_SIZE];
+	char name[SOCKER_NAME_SIZE]; /* the container's */
+	char id[SOCKER_ID_SIZE];
+	char base[SOCKER_DIGEST_SIZE];	       /* the id of the image it was made of */
+	char reference[SOCKER_REFERENCE_SIZE]; /* the image to make, in full */
+	char message[SOCKER_MESSAGE_SIZE];     /* answer: why not, one line */
 };
 /* cffi: end */
 

@@ -23,8 +23,10 @@ OLDEST_DOCKER = (20, 10)
 OLDEST_KERNEL = (5, 12)  # mount_setattr
 OLDEST_PYTHON = (3, 11)
 
+_SECONDS = ("[1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600", "1 to 3600 seconds")
 _FORMS = {
-    "deadline": ("[1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600", "1 to 3600 seconds"),
+    "deadline": _SECONDS,
+    "save_deadline": _SECONDS,
     "plain": ("ask|host", "ask or host"),
     "option_prefix": ("[a-z][a-z-]{0,19}", "1 to 20 small letters and dashes"),
 }

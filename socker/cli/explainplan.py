@@ -36,6 +36,8 @@ def plan_of(user: User, rule: str, grants: Grants, asked: Sequence[str]) -> dict
         "own namespaces": list(plan.private),
         "root": ["read-only"] if plan.read_only else [],
         "devices": list(grants.devices),
+        "devices on request": list(grants.ask_devices),
+        "GPUs on request": ["those that Slurm gave the job"] if grants.gpus else [],
         "environment": [f"{name}={value}" for name, value in grants.env_set],
         "removed from it": list(plan.unset),
         "seccomp": [grants.seccomp],

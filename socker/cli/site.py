@@ -33,6 +33,7 @@ WORDS = {
     "user": "dockerroot",
     "hold_user": "socker",
     "deadline": "60",
+    "save_deadline": "300",
     "slurm_conf": "",
     "option_prefix": "container",
     "plain": "host",

@@ -64,6 +64,8 @@ def _fake() -> None:
     lib.fake_item(lib.S_JOB_GID, GROUP)
     lib.fake_item(lib.S_JOB_ID, JOB)
     lib.fake_item(lib.S_JOB_STEPID, 3)
+    lib.fake_item(lib.S_JOB_NNODES, 1)
+    lib.fake_item(lib.S_JOB_LOCAL_TASK_COUNT, 1)
     lib.fake_groups([GROUP, EXTRA_GROUP], 2)
     lib.fake_env(b"SLURM_CONTAINER", REFERENCE)
 

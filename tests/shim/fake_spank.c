@@ -291,7 +291,12 @@ spank_err_t spank_get_item(spank_t spank, spank_item_t item, ...)
 	case S_JOB_GID:
 	case S_JOB_ID:
 	case S_JOB_STEPID:
+	case S_JOB_NNODES:
+	case S_JOB_LOCAL_TASK_COUNT:
 		*va_arg(args, uint32_t *) = fake->values[item];
+		break;
+	case S_TASK_EXIT_STATUS:
+		*va_arg(args, int *) = (int)fake->values[item];
 		break;
 	case S_TASK_ID:
 		*va_arg(args, int *) = task;

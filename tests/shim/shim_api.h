@@ -18,6 +18,9 @@ static const int S_JOB_GID;
 static const int S_JOB_ID;
 static const int S_JOB_STEPID;
 static const int S_JOB_ARGV;
+static const int S_JOB_NNODES;
+static const int S_JOB_LOCAL_TASK_COUNT;
+static const int S_TASK_EXIT_STATUS;
 static const int S_TASK_ID;
 static const int S_JOB_SUPPLEMENTARY_GIDS;
 static const int RECORD_MAGIC;
@@ -38,6 +41,7 @@ static const int OPENER_OUTCOME;
 static const int OPENER_LIFE;
 static const int OPENER_CANCEL;
 static const int OPENER_SPACE;
+static const int OPENER_SAVING;
 static const int HOLD_HOST_MOUNTS;
 static const int HOLD_NEW_PRIVILEGES;
 static const int HOLD_UNFILTERED;
@@ -139,6 +143,7 @@ struct task_options {
 	char workdir[...];
 	char env[...];
 	_Bool entrypoint;
+	_Bool save;
 	...;
 };
 
@@ -186,6 +191,8 @@ _Bool config_asks(int count, char *const words[]);
 int config_parse(struct socker_config *config, int count, char *const words[], struct socker_error *err);
 
 void request_init(struct socker_request *request);
+uint64_t request_hash(const char *text);
+_Bool request_saves(const struct socker_request *request);
 void request_key(const struct socker_request *request, char *key);
 _Bool request_shares(const struct socker_request *one, const struct socker_request *other);
 _Bool request_fits(const struct socker_request *one, const struct socker_request *other);
@@ -207,6 +214,9 @@ const struct record_place *record_place_of(const struct socker_record *record, c
 
 int breaker_allows(const char *state, const char *node, struct socker_error *err);
 void breaker_note(const char *state, const char *node, _Bool silent);
+
+int saving_open(const char *state, struct socker_error *err);
+int saving_lock(int fd, const char *state, const char *reference, struct socker_error *err);
 
 int token_read(const char *path, char *token, struct socker_error *err);
 
@@ -295,6 +305,7 @@ int slurm_spank_init_post_opt(spank_t sp, int count, char *words[]);
 int slurm_spank_user_init(spank_t sp, int count, char *words[]);
 int slurm_spank_task_init_privileged(spank_t sp, int count, char *words[]);
 int slurm_spank_task_init(spank_t sp, int count, char *words[]);
+int slurm_spank_task_exit(spank_t sp, int count, char *words[]);
 int slurm_spank_job_epilog(spank_t sp, int count, char *words[]);
 
 extern char opener_libdir[];

@@ -334,7 +334,7 @@ def test_add_of_more_than_fit_is_refused() -> None:
         lib.shim_mounts_free(mounts)
         return [reason, count]
 
-    assert in_child(add) == ["more than 32 mounts", 32]
+    assert in_child(add) == ["more than 128 mounts", 128]
 
 
 @pytest.mark.parametrize(("length", "fits"), [(4095, True), (4096, False)])
@@ -537,7 +537,7 @@ def test_attach_with_a_full_record_is_refused(opened: Any) -> None:
             lib.shim_mounts_free(mounts)
         return reasons
 
-    full = ["more than 64 directories of the host in one container", "the record is full"]
+    full = ["more than 192 directories of the host in one container", "the record is full"]
     assert in_child(attach_to_full) == full
 
 

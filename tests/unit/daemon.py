@@ -8,9 +8,11 @@ are sent as they are, HANG, DRIP, or a tuple of status and message. The list is 
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import socket
+import tarfile
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
@@ -90,7 +92,7 @@ class Daemon:
         method, url, _ = head.split("\r\n")[0].split(" ")
         version, path = re.fullmatch(r"/v([0-9.]+)(/.*)", url).groups()  # type: ignore[union-attr]
         self.seen.append(f"{method} {path}")
-        self.bodies.append(json.loads(body) if body else None)
+        self.bodies.append((json.loads(body) if body.startswith((b"{", b"[")) else body) if body else None)
         if _number(version) < _number(self.oldest):
             said = (
                 f"client version {version} is too old. Minimum supported API version is {self.oldest}, please upgrade"
@@ -104,7 +106,7 @@ class Daemon:
                 return
         self._send(connection, *self._route(method, path, self.bodies[-1]))
 
-    def _receive(self, connection: socket.socket) -> tuple[str, str, str]:
+    def _receive(self, connection: socket.socket) -> tuple[str, str, bytes]:
         data = b""
         while b"\r\n\r\n" not in data:
             piece = connection.recv(65536)
@@ -115,7 +117,7 @@ class Daemon:
         length = re.search(rb"(?i)content-length: *([0-9]+)", head)
         while length and len(body) < int(length[1]):
             body += connection.recv(65536)
-        return head.decode(), blank.decode(), body.decode()
+        return head.decode(), blank.decode(), body
 
     def _misbehave(self, connection: socket.socket, instead: Misbehaviour) -> None:
         if isinstance(instead, tuple):
@@ -131,7 +133,7 @@ class Daemon:
 
     def _send(self, connection: socket.socket, status: int, answer: Any) -> None:
         if isinstance(answer, list) and status == 200 and answer and "status" in answer[0]:
-            # a pull tells line by line how far it is; how long that will be nobody knows
+            # a pull or a load tells line by line how far it is; how long that will be nobody knows
             head = "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n"
             connection.sendall(head.encode() + b"".join(json.dumps(line).encode() + b"\r\n" for line in answer))
             return
@@ -143,10 +145,10 @@ class Daemon:
         parts = urlsplit(path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         way = unquote(parts.path)
-        if found := re.fullmatch("/images/(.*)/json", way):
-            return self._image(found[1])
-        if way == "/images/create":
-            return self._pull(query["fromImage"], query["tag"])
+        if way in {"/commit", "/images/load", "/images/json"} or (method == "DELETE" and way.startswith("/images/")):
+            return self._save(way, query, body)
+        if way.startswith("/images/"):
+            return self._images(way, query)
         if way == "/containers/create":
             return self._create(query["name"], body)
         if way == "/containers/json":
@@ -159,6 +161,71 @@ class Daemon:
         if name not in self.images:
             return 404, {"message": f"No such image: {name}"}
         return 200, self.images[name]
+
+    def _images(self, way: str, query: dict[str, str]) -> tuple[int, Any]:
+        if found := re.fullmatch("/images/(.*)/json", way):
+            return self._image(found[1])
+        return self._pull(query["fromImage"], query["tag"])
+
+    def _save(self, way: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
+        if way == "/commit":
+            return self._commit(query["container"])
+        if way == "/images/load":
+            return 200, self._load(body)
+        if way == "/images/json":
+            return 200, self._list_images(json.loads(query["filters"])["label"])
+        return self._remove_image(way.removeprefix("/images/"))
+
+    def _commit(self, name: str) -> tuple[int, Any]:
+        """As the real one: the labels are the container's, and the base image's layers lie below its own."""
+        status, facts = self._container("GET", name, "json")
+        if status != 200:
+            return status, facts
+        layers = [*self.images[facts["Image"]].get("RootFS", {}).get("Layers", []), "sha256:own"]
+        made = f"sha256:{len(self.seen):064x}"
+        self.images[made] = {
+            "Id": made,
+            "RepoTags": [],
+            "RepoDigests": [],
+            "Created": "2026-01-01T00:00:00Z",
+            "Config": {"Labels": dict(facts["Config"]["Labels"]), "User": "990:990", "Entrypoint": ["/.socker/hold"]},
+            "RootFS": {"Type": "layers", "Layers": layers},
+        }
+        return 201, {"Id": made}
+
+    def _load(self, body: bytes) -> list[Any]:
+        with tarfile.open(fileobj=io.BytesIO(body)) as tar:
+            files = {name: json.loads(tar.extractfile(name).read()) for name in tar.getnames()}  # type: ignore[union-attr]
+        (wanted,) = files["manifest.json"]
+        config = files[wanted["Config"]]
+        known = {layer for facts in self.images.values() for layer in facts.get("RootFS", {}).get("Layers", [])}
+        layers = config["rootfs"]["diff_ids"]
+        if not known.issuperset(layers) or len(layers) != len(wanted["Layers"]):
+            return [{"status": ""}, {"error": "open 0.tar: no such file or directory"}]
+        (name,) = wanted["RepoTags"]
+        made = f"sha256:{len(self.seen):064x}"
+        self.images[made] = self.images[name] = {
+            "Id": made,
+            "RepoTags": [name],
+            "RepoDigests": [],
+            "Config": config["config"],
+            "RootFS": {"Type": "layers", "Layers": layers},
+        }
+        return [{"status": ""}, {"stream": f"Loaded image: {name}"}]
+
+    def _list_images(self, labels: list[str]) -> list[Any]:
+        wanted = dict(label.split("=") for label in labels)
+        return [
+            {"Id": name, "RepoTags": ["<none>:<none>"], "Created": facts.get("listed", 0)}
+            for name, facts in self.images.items()
+            if not facts["RepoTags"] and wanted.items() <= (facts["Config"].get("Labels") or {}).items()
+        ]
+
+    def _remove_image(self, name: str) -> tuple[int, Any]:
+        if name not in self.images:
+            return 404, {"message": f"No such image: {name}"}
+        del self.images[name]
+        return 200, [{"Deleted": name}]
 
     def _pull(self, name: str, tag: str) -> tuple[int, Any]:
         reference = f"{name}@{tag}" if tag.startswith("sha256:") else f"{name}:{tag}"

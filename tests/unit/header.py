@@ -10,7 +10,7 @@ import cffi
 
 from socker import wire
 
-from .fakes import TOKEN
+from .fakes import IMAGE_ID, TOKEN
 
 WIRE_H = Path(__file__).parents[2] / "spank" / "wire.h"
 
@@ -73,6 +73,25 @@ class Header:
             "items": list(items),
         }
         return self.ffi.new("struct socker_close *", values | changes)
+
+    def save(self, **changes: Any) -> Any:
+        """Return a question to save, as root fills it."""
+        values: dict[str, Any] = {
+            "magic": wire.SAVE_MAGIC,
+            "size": self.ffi.sizeof("struct socker_save"),
+            "nonce": 5,
+            "deadline_ms": 4000,
+            "job": 4711,
+            "uid": 1000,
+            "node": b"n1",
+            "token": TOKEN.encode(),
+            "docker": b"/nonexistent/docker.sock",
+            "name": b"socker-abcd-4711-k",
+            "id": b"socker-abcd-4711-k",
+            "base": IMAGE_ID.encode(),
+            "reference": b"docker.io/site/saved:1",
+        }
+        return self.ffi.new("struct socker_save *", values | changes)
 
     def text(self, field: Any) -> str:
         """Return a string of a value."""

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from socker.engine_http import HttpApi, error_message, parse_answer, quote
 from socker.engine_sdk import SdkApi
 from socker.errors import EngineError, EngineRefused, EngineTimeout, EngineUnreachable
+from socker.savedimage import archive
 
 from .daemon import DRIP, HANG, Daemon, soon
 from .fakes import IMAGE_ID
@@ -46,6 +47,20 @@ def test_api_speaks_each_call(docker: Daemon, api_of: type[DockerApi]) -> None:
     docker.misbehave = [("POST", b'HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{"error":"no space"}\r\n')]
     with pytest.raises(EngineRefused, match="no space"):
         api.pull("docker.io/library/debian", "13", soon())
+    docker.images[IMAGE_ID]["RootFS"] = {"Layers": ["sha256:base"]}
+    committed = api.commit("name", soon())
+    assert api.inspect_image(committed, soon())["RootFS"] == {"Type": "layers", "Layers": ["sha256:base", "sha256:own"]}
+    assert parse_qs(docker.seen[-2].partition("?")[2])["pause"][0] in {"0", "False"}
+    assert [entry["Id"] for entry in api.list_images(["a=b"], soon())] == [committed]  # type: ignore[index]
+    facts = api.inspect_image(committed, soon())
+    api.load(archive(docker.images[IMAGE_ID], facts, "docker.io/library/saved:1"), soon())
+    assert api.inspect_image("docker.io/library/saved:1", soon())["RepoTags"] == ["docker.io/library/saved:1"]
+    lost = {**facts, "RootFS": {"Layers": ["sha256:base", "sha256:lost"]}}
+    with pytest.raises(EngineRefused, match="no such file"):
+        api.load(archive(docker.images[IMAGE_ID], lost, "docker.io/library/saved:2"), soon())
+    api.remove_image(committed, soon())
+    assert committed not in docker.images
+    assert parse_qs(docker.seen[-1].partition("?")[2])["noprune"][0] in {"1", "True"}
     api.remove(made, soon())
     assert docker.containers == {}
     path, _, query = docker.seen[-1].partition("?")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from socker.cdi import CdiDevice
 from socker.errors import (
     EngineRefused,
     EngineTimeout,
@@ -66,8 +67,20 @@ class World:
         self.audit = FakeAudit()
         self.policy = FakePolicy(Policy(rules=rules, source="test") if rules else None)
         self.facts = FakeFacts(make_facts())
+        self.gpus: tuple[str, ...] | None = ()
+        self.cdi: dict[str, CdiDevice] | None = None
         self.catalogue = FakeCatalogue()
         self.module: Decide | None = None
+
+    def load_cdi(self) -> dict[str, CdiDevice]:
+        assert self.cdi is not None, "nobody wants it"
+        return self.cdi
+
+    def job_gpus(self, job: int, node: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        assert (job, node) == (4711, "n1")
+        if self.gpus is None:
+            raise SlurmError("slurmd does not answer in time")
+        return self.gpus, ("/dev/gpu9",)
 
     def load_module(self, path: str) -> Decide:
         assert path == "/etc/socker/site.py"
@@ -84,6 +97,8 @@ class World:
                 clock=FakeClock(),
                 load_policy=self.policy,
                 job_facts=self.facts,
+                job_gpus=self.job_gpus,
+                load_cdi=self.load_cdi,
                 load_catalogue=self.catalogue,
                 load_module=self.load_module,
                 read_profile=lambda path: f'{{"of": "{path}"}}',

@@ -7,21 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from socker.environment import DEFAULT_PATH, PROTECTED_NAMES, PROTECTED_PREFIXES, encode, image_environment
 from socker.errors import PlanError
 from socker.model import Mount, is_plain_path
-from socker.plan import (
-    DEFAULT_PATH,
-    MAX_ENV,
-    MAX_TEXT,
-    PROTECTED_NAMES,
-    PROTECTED_PREFIXES,
-    clean_path,
-    encode,
-    image_environment,
-    is_below,
-    is_home,
-    make_plan,
-)
+from socker.plan import MAX_ENV, MAX_TEXT, clean_path, is_below, is_home, make_plan
 from socker.policy import Allow, Grants, SiteMount
 
 from .fakes import IMAGE_ID, make_image, make_user
@@ -154,8 +143,8 @@ def test_environment_that_takes_too_much_room_is_refused() -> None:
 
 def test_plan_with_too_many_mounts_is_refused() -> None:
     plan = make_plan(make_user(), ALL, make_image())
-    with pytest.raises(PlanError, match="33 mounts are asked for; a container takes at most 32"):
-        type(plan)(digest=plan.digest, mounts=plan.mounts * 33, submit_dir=False, env=plan.env, workdir=plan.workdir)
+    with pytest.raises(PlanError, match="129 mounts are asked for; a container takes at most 128"):
+        type(plan)(digest=plan.digest, mounts=plan.mounts * 129, submit_dir=False, env=plan.env, workdir=plan.workdir)
 
 
 SITE = SiteMount(name="s", source="/gpfs/scratch", target="/scratch")

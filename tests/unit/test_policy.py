@@ -52,7 +52,7 @@ def verdict(decision: Decision | Undecided) -> str:
 
 def test_default_policy_allows_and_mounts_home_and_submit_directory() -> None:
     decision = decide(default_policy(), case())
-    assert decision == Allow(rule="built-in", grants=Grants(home=True, submit_dir=True, mount_sources=None))
+    assert decision == Allow(rule="built-in", grants=Grants(home=True, submit_dir=True, mount_sources=None, gpus=True))
     assert preview(default_policy(), case(image=None)) == decision
 
 

@@ -39,6 +39,8 @@ rules:
     uts: private
     read_only: false
     devices: [/dev/kfd, /dev/dri/card0]
+    ask_devices: [/dev/fuse, site.example/gpu=0, "site.example/nic=*"]
+    gpus: site.example/gpu
     env: {set: {SITE: x, EMPTY: ""}, remove: [LD_PRELOAD]}
     seccomp: /etc/socker/hpc.json
     save: ["site/**"]
@@ -71,6 +73,9 @@ def test_every_key_is_read() -> None:
         ipc="private",
         uts="private",
         devices=("/dev/kfd", "/dev/dri/card0"),
+        ask_devices=("/dev/fuse", "site.example/gpu=0", "site.example/nic=*"),
+        gpus=True,
+        gpu_kind="site.example/gpu",
         env_set=(("SITE", "x"), ("EMPTY", "")),
         env_remove=("LD_PRELOAD",),
         seccomp="/etc/socker/hpc.json",
@@ -88,7 +93,8 @@ def test_what_no_key_gives_is_not_given() -> None:
     given = Grants()
     assert (given.pull, given.registries, given.network, given.ipc, given.uts) == ("never", (), "host", "host", "host")
     assert (given.home, given.submit_dir, given.site_mounts, given.mount_sources) == (False, False, (), ())
-    assert (given.devices, given.env_set, given.seccomp, given.save) == ((), (), "hpc", ())
+    assert (given.devices, given.ask_devices, given.gpus, given.gpu_kind) == ((), (), False, "")
+    assert (given.env_set, given.seccomp, given.save) == ((), "hpc", ())
 
 
 @pytest.mark.parametrize(
@@ -130,6 +136,13 @@ def test_what_no_key_gives_is_not_given() -> None:
         (RULE + "read_only: 1", "rules[0].read_only: expected true or false, got a number"),
         (RULE + "devices: /dev/kfd", "rules[0].devices: expected a list, got a word"),
         (RULE + "devices: [/etc/passwd]", 'rules[0].devices[0]: this is no device below /dev: "/etc/passwd"'),
+        (RULE + "ask_devices: [/etc/x]", 'rules[0].ask_devices[0]: this is no device below /dev: "/etc/x"'),
+        (RULE + "gpus: all", "rules[0].gpus: this is neither true nor false, nor a vendor and class of CDI devices"),
+        (
+            RULE + f'save: ["sha256:{"0" * 64}"]',
+            "rules[0].save[0]: images are saved by name; no digest is known before",
+        ),
+        (RULE + f'save: ["a@sha256:{"0" * 64}"]', "rules[0].save[0]: images are saved by name"),
         (RULE + "devices: [/dev]", "this is no device below /dev"),
         (RULE + "devices: [/dev/shm/x]", "this is no device below /dev"),
         (RULE + "devices: [/dev/../etc/x]", "this is no device below /dev"),

@@ -17,6 +17,7 @@ NAMES = [
     "REQUEST_MAGIC",
     "PLAN_MAGIC",
     "CLOSE_MAGIC",
+    "SAVE_MAGIC",
     "POLICY_DONE",
     "GRANT",
     "MOUNT_READONLY",
