@@ -93,6 +93,8 @@ def _check_characters(text: str) -> None:
 
 
 def _parse_named(text: str) -> Named:
+    if text.startswith("/"):
+        raise InvalidReference("a path is no image; give its name, such as debian:bookworm (bundles are not run)")
     name, at, digest = text.partition("@")
     name, tag = split_tag(name)
     if tag is not None:

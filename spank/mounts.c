@@ -55,6 +55,12 @@ int mounts_add(struct mounts *mounts, const struct socker_request *request, cons
 	if (errno == EXDEV)
 		return socker_fail(err, "%.600s cannot be mounted: a link in it leads out of what policy allows",
 				   source);
+	if (errno == EBUSY)
+		return socker_fail(
+			err,
+			"%.600s cannot be mounted with bind: something is mounted below it, and what that hides "
+			"would be seen; leave bind out",
+			source);
 	if (errno == ENOTBLK)
 		return socker_fail(err, "%.600s cannot be mounted: it is neither a file nor a directory", source);
 	return socker_fail(err, "%.600s cannot be mounted: %s", source, strerror(mounts->list[index].error));

@@ -327,7 +327,9 @@ static int read_name(const char *value, struct socker_request *request, struct s
 			request->share = modes[i].share;
 	}
 	if (request->share == SOCKER_SHARE_NONE)
-		return socker_fail(err, "--%s: \"%.200s\": behind the name stands :create, :exec or :auto",
+		return socker_fail(err,
+				   "--%s: \"%.200s\": a name has letters, digits, . _ and -, and behind it may stand "
+				   ":create, :exec or :auto",
 				   slot_option(SLOT_NAME), value);
 	memcpy(request->shared, value, length);
 	return 0;

@@ -60,24 +60,51 @@ static int open_path(const char *source, uint32_t base)
 	return (int)syscall(SYS_openat2, top, source[0] ? source : ".", &how, sizeof(how));
 }
 
-/* Whether it lies, links followed, where the kernel's file systems are mounted, or is the root that has them all. */
+/* Where it lies, links followed, in this mount namespace. */
+static int path_of(int fd, char *path, size_t size)
+{
+	char name[32];
+	ssize_t length;
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	length = readlink(name, path, size - 1);
+	path[length < 0 ? 0 : length] = '\0';
+	return length < 0 ? -1 : 0;
+}
+
+/* Whether it lies where the kernel's file systems are mounted, or is the root that has them all. */
 static bool is_below_kernels(int fd)
 {
 	static const char *const trees[] = {"/proc", "/sys", "/dev"};
-	char name[32];
 	char path[SOCKER_PATH_SIZE];
-	ssize_t size;
 
-	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
-	size = readlink(name, path, sizeof(path) - 1);
-	if (size < 0)
+	if (path_of(fd, path, sizeof(path)) < 0)
 		return true;
-	path[size] = '\0';
 	for (size_t i = 0; i < sizeof(trees) / sizeof(trees[0]); i++) {
 		if (path_below(path, trees[i]))
 			return true;
 	}
 	return strcmp(path, "/") == 0;
+}
+
+/* Whether something is mounted below a directory: without it, a user would see what it hides. */
+static bool hides_something(int fd)
+{
+	char path[SOCKER_PATH_SIZE];
+	char line[8192];
+	autofclose FILE *mounts = fopen("/proc/self/mountinfo", "re");
+
+	/* mountinfo writes some characters in another way, so a path with one of them is found nowhere in it */
+	if (!mounts || path_of(fd, path, sizeof(path)) < 0 || strpbrk(path, " \t\n\\"))
+		return true;
+	while (fgets(line, sizeof(line), mounts)) {
+		char point[4096];
+
+		if (sscanf(line, "%*s %*s %*s %*s %4095s", point) != 1 ||
+		    (path_below(point, path) && strcmp(point, path) != 0))
+			return true;
+	}
+	return false;
 }
 
 /* Opens source as the user would; a directory must be one the user may enter. Returns -1 and errno. */
@@ -185,5 +212,9 @@ int source_open(const struct socker_request *request, const char *source, uint32
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return -1;
 	*file = !S_ISDIR(status.st_mode);
+	if ((flags & SOCKER_MOUNT_FLAT) && (flags & SOCKER_MOUNT_ASKED) && hides_something(fd)) {
+		errno = EBUSY;
+		return -1;
+	}
 	return source_clone(fd, flags);
 }

@@ -13,7 +13,8 @@
 /*
  * Returns a detached mount of source, nosuid and (but for a device) nodev, as SOCKER_MOUNT_* flags say; file is set
  * when it is not a directory. base: as in struct socker_mount. -1 and errno: what the user would get, EPERM for a file
- * system of the kernel, ENOTBLK for what is neither file nor directory, ENODEV for no device, ENOSYS for a kernel that
+ * system of the kernel, ENOTBLK for what is neither file nor directory, ENODEV for no device, EBUSY
+ * where a user asks for a flat mount and something is mounted below, ENOSYS for a kernel that
  * is too old.
  */
 int source_open(const struct socker_request *request, const char *source, uint32_t base, uint32_t flags, int *file);

@@ -536,7 +536,7 @@ def test_read_of_a_name_keeps_it_and_how_it_is_shared(value: bytes, name: bytes,
 
 
 LETTERS = "does not begin with 1 to 63 letters, digits, . _ or -"
-BEHIND = "behind the name stands :create, :exec or :auto"
+BEHIND = "a name has letters, digits, . _ and -, and behind it may stand :create, :exec or :auto"
 
 
 @pytest.mark.parametrize(

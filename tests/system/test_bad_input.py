@@ -57,7 +57,10 @@ BAD = {
     "bytes that are no text": ("deb\udcffian", not_allowed("deb\\udcffian", "\\udcff", 4)),
     "a space behind it": ("debian:bookworm ", not_allowed("debian:bookworm ", " ", 16)),
     "a way up": ("../x", wrong("../x", 'this is no registry: ".." (character 1)')),
-    "a path": ("/etc/passwd", wrong("/etc/passwd", "a part of the repository is empty")),
+    "a path": (
+        "/etc/passwd",
+        wrong("/etc/passwd", "a path is no image; give its name, such as debian:bookworm (bundles are not run)"),
+    ),
     "an option": ("-v", no_part("-v")),
     "a long option": ("--privileged", no_part("--privileged")),
     "a format": ("%n%s%99999d", no_part("%n%s%99999d")),

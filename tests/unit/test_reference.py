@@ -64,7 +64,7 @@ def test_parse_normalises(text: str, full: str) -> None:
         ("%n", 'this is no part of a repository: "%n"'),
         ("a%2f..", 'this is no part of a repository: "a%2f.."'),
         ("x?fromSrc=-", 'this is no part of a repository: "x?fromSrc=-"'),
-        ("/etc/passwd", "a part of the repository is empty"),
+        ("/etc/passwd", "a path is no image; give its name"),
         ("a//b", "a part of the repository is empty"),
         ("a/", "a part of the repository is empty"),
         ("docker.io/", "a part of the repository is empty"),
