@@ -152,16 +152,22 @@ def _wrong(shown: str, why: str) -> InvalidRequest:
     return InvalidRequest(f"--container-mounts: {quoted(shown)}: {why}")
 
 
+def _chosen(option: str, value: str, yes: str, no: str) -> bool:
+    if value not in {yes, no}:
+        raise InvalidRequest(f"{option}: {quoted(value)} is neither {yes} nor {no}")
+    return value == yes
+
+
 def _read_mounts(value: str) -> Mapping[str, object]:
     return {"mounts": parse_mounts(value)}
 
 
 def _read_home(value: str) -> Mapping[str, object]:
-    return {"home": value == "yes"}
+    return {"home": _chosen("--container-mount-home", value, "yes", "no")}
 
 
 def _read_root(value: str) -> Mapping[str, object]:
-    return {"read_only": value == "ro"}
+    return {"read_only": _chosen("--container-readonly", value, "ro", "rw")}
 
 
 def _read_unshare(value: str) -> Mapping[str, object]:
@@ -175,7 +181,7 @@ def _read_unshare(value: str) -> Mapping[str, object]:
 
 
 def _read_gpus(value: str) -> Mapping[str, object]:
-    return {"gpus": value == "yes"}
+    return {"gpus": _chosen("--container-gpus", value, "yes", "no")}
 
 
 def _read_device(value: str) -> Mapping[str, object]:

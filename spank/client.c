@@ -84,13 +84,15 @@ bool client_is_interactive_step(void)
 	autofclose FILE *words = fopen("/proc/self/cmdline", "re");
 	autofree char *word = NULL;
 	size_t size = 0;
+	bool passed = true; /* the program's name, and the image behind --container */
 
-	/* an option of Slurm's own, which InteractiveStepOptions puts before the command */
-	for (bool first = true; words && getdelim(&word, &size, '\0', words) > 0; first = false) {
+	/* salloc calls: srun --container 'IMAGE' InteractiveStepOptions, which begin with an option of Slurm's own */
+	while (words && getdelim(&word, &size, '\0', words) > 0) {
 		if (strcmp(word, "--interactive") == 0)
 			return true;
-		if (!first && word[0] != '-')
+		if (!passed && word[0] != '-')
 			return false;
+		passed = strcmp(word, "--container") == 0;
 	}
 	return false;
 }

@@ -6,10 +6,12 @@
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -17,6 +19,8 @@
 #include <sys/wait.h>
 
 #include "mountapi.h"
+#include "place.h"
+#include "request.h"
 #include "scope.h"
 #include "source.h"
 
@@ -28,6 +32,40 @@ static int open_below(int root, const char *path)
 	};
 
 	return (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+}
+
+/* The child's descriptors in the host's /proc, opened before the container, whose /proc is not relied on, is entered.
+ */
+static int open_descriptors(void)
+{
+	return open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Opens for reading what is open as a place: no path is walked again, since a link in it may have changed. */
+static int reopen(int descriptors, int fd)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%d", fd);
+	return openat(descriptors, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+}
+
+/*
+ * Whether a target has led, links followed, to where nothing may be mounted. The root above all: what lay on it would
+ * be the root of everything that enters from then on, root's own visits included.
+ */
+static bool is_refused(int descriptors, int fd, const char *target)
+{
+	char name[16];
+	char path[SOCKER_PATH_SIZE];
+	ssize_t size;
+
+	snprintf(name, sizeof(name), "%d", fd);
+	size = readlinkat(descriptors, name, path, sizeof(path) - 1);
+	if (size < 0 || size == sizeof(path) - 1)
+		return true;
+	path[size] = '\0';
+	return path[0] != '/' || place_is_refused(path, path_below(target, "/dev"));
 }
 
 static unsigned long fs_type(int fd)
@@ -148,7 +186,22 @@ static bool is_there(int tree, int fd, const struct stat *status)
 	       (of_tree_fs.f_flag & ST_RDONLY) == (fs.f_flag & ST_RDONLY);
 }
 
-static int attach_here(const struct host_devices *host, int tree, const char *target, bool file, bool over_lent)
+/*
+ * As fork. A visitor may wait for ever, for a file server or for what a user's own file system does not answer, and has
+ * the opener's lock: it ends with the opener.
+ */
+static pid_t fork_visitor(void)
+{
+	pid_t opener = getpid();
+	pid_t child = fork();
+
+	if (child == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != opener))
+		_exit(ECHILD);
+	return child;
+}
+
+static int attach_here(const struct host_devices *host, int descriptors, int tree, const char *target, bool file,
+		       bool over_lent)
 {
 	autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	autofd fd = root < 0 ? -1 : open_target(host, root, target, file);
@@ -158,6 +211,8 @@ static int attach_here(const struct host_devices *host, int tree, const char *ta
 		return errno;
 	if (S_ISDIR(status.st_mode) == file || S_ISLNK(status.st_mode))
 		return file ? EISDIR : ENOTDIR;
+	if (is_refused(descriptors, fd, target))
+		return EPERM;
 	if (!is_containers_own(host, root, fd)) {
 		if (is_there(tree, fd, &status))
 			return 0;
@@ -171,14 +226,16 @@ int inside_attach(int mnt, int tree, const char *target, bool file, bool over_le
 {
 	struct host_devices host;
 	int status = 0;
-	pid_t child = fork();
+	pid_t child = fork_visitor();
 
 	if (child == 0) {
+		int descriptors = open_descriptors();
+
 		read_host_devices(&host);
 		umask(022);
-		if (setns(mnt, CLONE_NEWNS) < 0)
+		if (descriptors < 0 || setns(mnt, CLONE_NEWNS) < 0)
 			_exit(errno);
-		_exit(attach_here(&host, tree, target, file, over_lent));
+		_exit(attach_here(&host, descriptors, tree, target, file, over_lent));
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
 		return ECHILD;
@@ -193,13 +250,9 @@ static int protect_here(void)
 	return root < 0 || mount_setattr_raw(root, "", AT_EMPTY_PATH, &read_only) < 0 ? errno : 0;
 }
 
-static int copy_here(const struct host_devices *host, const char *path, int to)
+static int copy_here(const struct host_devices *host, int descriptors, const char *path, int to)
 {
 	static char text[INSIDE_COPY_MAX];
-	struct open_how how = {
-		.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
 	autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	autofd look = open_below(root, path);
 	autofd file = -1;
@@ -214,7 +267,7 @@ static int copy_here(const struct host_devices *host, const char *path, int to)
 	/* what the host lent is the user's to read, or not, but not root's for the user */
 	if (!is_containers_own(host, root, look))
 		return EPERM;
-	file = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	file = reopen(descriptors, look);
 	size = file < 0 ? -1 : read(file, text, sizeof(text));
 	return size < 0 || write(to, text, (size_t)size) != size ? errno : 0;
 }
@@ -305,7 +358,7 @@ int inside_harden(int mnt, int pts, const char *proc_options, struct socker_erro
 		"could not be entered", "has no /dev of its own", "could not be given the host's /dev/pts",
 		"could not be made nodev and nosuid", "could not be given the host's hidepid"};
 	int status = 0;
-	pid_t child = fork();
+	pid_t child = fork_visitor();
 
 	if (child == 0) {
 		int part;
@@ -328,7 +381,7 @@ int inside_harden(int mnt, int pts, const char *proc_options, struct socker_erro
 int inside_protect(int mnt, struct socker_error *err)
 {
 	int status = 0;
-	pid_t child = fork();
+	pid_t child = fork_visitor();
 
 	if (child == 0)
 		_exit(setns(mnt, CLONE_NEWNS) < 0 ? errno : protect_here());
@@ -384,11 +437,13 @@ int inside_copy(int mnt, const char *path, int to)
 {
 	struct host_devices host;
 	int status = 0;
-	pid_t child = fork();
+	pid_t child = fork_visitor();
 
 	if (child == 0) {
+		int descriptors = open_descriptors();
+
 		read_host_devices(&host);
-		_exit(setns(mnt, CLONE_NEWNS) < 0 ? errno : copy_here(&host, path, to));
+		_exit(descriptors < 0 || setns(mnt, CLONE_NEWNS) < 0 ? errno : copy_here(&host, descriptors, path, to));
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
 		return ECHILD;

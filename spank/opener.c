@@ -248,7 +248,9 @@ static int open_fresh(struct opening *opening, struct socker_error *err)
 
 	if (!plan)
 		return socker_fail(err, "out of memory");
-	if (breaker_allows(opening->config->state, request->node, err) < 0 || record_intent(opening, err) < 0)
+	/* a step that asked for no container hardly ever needs Docker */
+	if ((request->reference[0] && breaker_allows(opening->config->state, request->node, err) < 0) ||
+	    record_intent(opening, err) < 0)
 		return -1;
 	errno = 0;
 	if (policychild_ask(opener_libdir, opening->config->user, "open", request, sizeof(*request), plan,
@@ -258,7 +260,8 @@ static int open_fresh(struct opening *opening, struct socker_error *err)
 			breaker_note(opening->config->state, request->node, errno == ETIMEDOUT);
 		return -1;
 	}
-	breaker_note(opening->config->state, request->node, plan->flags & SOCKER_PLAN_SILENT);
+	if (plan->verdict != SOCKER_PLAIN)
+		breaker_note(opening->config->state, request->node, plan->flags & SOCKER_PLAN_SILENT);
 	if (plan_check(plan, request, err) == 0) {
 		if (plan->verdict == SOCKER_PLAIN)
 			return record_plain(opening, err);
@@ -357,7 +360,7 @@ int opener_open(const struct socker_config *config, struct socker_request *reque
 	opening.dir = dir;
 	if (record_count_keys(dir) >= RECORD_KEYS_MAX && faccessat(dir, opening.key, F_OK, 0) < 0)
 		return socker_fail(err,
-				   "the job has asked for %d different images on node %s, which is the most; use "
+				   "the job has asked for %d different containers on node %s, which is the most; use "
 				   "another job",
 				   RECORD_KEYS_MAX, request->node);
 	lock = record_lock(dir, opening.key, config->deadline, OPENER_CANCEL, err);

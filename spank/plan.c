@@ -74,6 +74,12 @@ static int check_image(const struct socker_plan *plan, struct socker_error *err)
 	return 0;
 }
 
+/* Root opens a device node wherever it lies, and layers of images have some; those of the node are below /dev. */
+static bool device_is_hosts(const char *source)
+{
+	return path_below(source, "/dev") && source[strlen("/dev")];
+}
+
 static bool mount_is_plain(const struct socker_plan *plan, const struct socker_mount *mount)
 {
 	static const uint32_t flags = SOCKER_MOUNT_READONLY | SOCKER_MOUNT_TMPFS | SOCKER_MOUNT_ASKED |
@@ -81,6 +87,7 @@ static bool mount_is_plain(const struct socker_plan *plan, const struct socker_m
 
 	return text_at(plan, mount->source) && text_at(plan, mount->target) &&
 	       ((mount->flags & SOCKER_MOUNT_TMPFS) || path_is_plain(plan->text + mount->source)) &&
+	       (!(mount->flags & SOCKER_MOUNT_DEVICE) || device_is_hosts(plan->text + mount->source)) &&
 	       path_is_plain(plan->text + mount->target) && !(mount->flags & ~flags) &&
 	       mount->base <= strlen(plan->text + mount->source);
 }

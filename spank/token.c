@@ -58,16 +58,21 @@ int token_read(const char *path, char token[SOCKER_TOKEN_SIZE], struct socker_er
 	struct stat status;
 	autofd dir = -1;
 	autofd fd = -1;
+	int made;
 
 	memset(token, 0, SOCKER_TOKEN_SIZE);
 	if (!copy || !last)
 		return socker_fail(err, "out of memory");
 	/* the catalogue of images is in the default's directory, too, and dockerroot reads it; the token is 0600 */
-	if (mkdir(dirname(copy), 0755) < 0 && errno != EEXIST)
+	made = mkdir(dirname(copy), 0755);
+	if (made < 0 && errno != EEXIST)
 		return socker_fail(err, "%s: %m", copy);
 	dir = trust_open_dir(copy, err);
 	if (dir < 0)
 		return -1;
+	/* the opener's umask has taken that away */
+	if (made == 0 && fchmod(dir, 0755) < 0)
+		return socker_fail(err, "%s: %m", copy);
 	fd = open_made(dir, basename(last), err);
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return socker_fail(err, "%s: %m", path);

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from socker.policy import Policy
 
-PARTS = ("socker.so", "socker-opener", "socker-policy", "hold", "entry")  # beside each other in the library directory
+# beside each other in the library directory
+PARTS = ("socker.so", "socker-opener", "socker-policy", "hold", "entry", "seccomp-hpc.json")
 SECONDS = 20  # for each of Slurm's commands
 
 _S_BINARIES = ("/usr/bin", "/usr/local/bin", "/opt/slurm/bin")
@@ -112,7 +113,7 @@ def gather(slurm_conf: str | None) -> Facts:
 
 
 def _fault(path: str) -> str:
-    """Return why root should not rely on a program, empty where it may."""
+    """Return why root should not rely on a part of the installation, empty where it may."""
     try:
         facts = os.stat(path)
     except OSError as error:
@@ -123,7 +124,7 @@ def _fault(path: str) -> str:
         return f"it belongs to uid {facts.st_uid}, not to root"
     if facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"others than root can write it (mode {stat.S_IMODE(facts.st_mode):04o})"
-    return "" if facts.st_mode & stat.S_IXOTH else "it cannot be executed"
+    return "" if path.endswith(".json") or facts.st_mode & stat.S_IXOTH else "it cannot be executed"
 
 
 def _slurm(site: Site, name: str, *words: str) -> tuple[str, str, str]:

@@ -40,6 +40,7 @@ static const int OPENER_REQUEST;
 static const int OPENER_OUTCOME;
 static const int OPENER_LIFE;
 static const int OPENER_CANCEL;
+static const int OPENER_SPACE;
 static const int OPENER_SAVING;
 static const int HOLD_HOST_MOUNTS;
 static const int HOLD_NEW_PRIVILEGES;
@@ -271,6 +272,12 @@ int mounts_add(struct mounts *mounts, const struct socker_request *request, cons
 int mounts_harden(const struct container *container, int hold_pid, struct socker_error *err);
 int mounts_attach(struct mounts *mounts, const struct container *container, struct socker_record *record, _Bool planned,
 		  struct socker_error *err);
+
+void jobspace_send(int socket);
+int jobspace_enter(int socket, int cancel, int milliseconds, int *home, struct socker_error *err);
+int jobspace_leave(int *home, struct socker_error *err);
+
+void pmix_read_spool(struct socker_request *request);
 
 int launch_opener(struct launch *launch, const char *verb, int count, char *const words[],
 		  const struct socker_request *request, struct socker_error *err);

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import select
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from stat import S_IMODE, S_ISCHR, S_ISREG
@@ -12,6 +16,9 @@ from stat import S_IMODE, S_ISCHR, S_ISREG
 import pytest
 
 from .driver import Container, done, in_child, lib, refused
+
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
 
 
 @pytest.fixture
@@ -384,6 +391,35 @@ def test_attach_over_a_file_system_of_the_kernel_is_refused_whoever_asks(put: Ca
     assert put(lent, "/host-sys/kernel", over_lent=True) == errno.EPERM
 
 
+@pytest.mark.parametrize("over_lent", [False, True])
+@pytest.mark.parametrize("where", ["/", "/dev", "/dev/shm", "/.socker"])
+def test_attach_through_a_link_to_what_no_target_may_be_is_refused(
+    container: Container, put: Callable[..., int], lent: Path, where: str, *, over_lent: bool
+) -> None:
+    """The link lies in the image or in what the host lent (T29, R30)."""
+    for path in ("/dev/shm", "/.socker"):
+        (container.root / path.lstrip("/")).mkdir(exist_ok=True)
+    (container.root / "way").symlink_to(where)
+    (lent / "way").symlink_to(where)
+    assert put(lent, "/lent") == 0
+    before = container.mounts()
+    for target in ("/way", "/lent/way"):
+        assert put(lent, target, over_lent=over_lent) == errno.EPERM
+    assert container.mounts() == before
+
+
+def test_nothing_becomes_the_root_of_a_later_visit(
+    container: Container, put: Callable[..., int], lent: Path, trusted: Path
+) -> None:
+    (lent / "way").symlink_to("/")
+    (trusted / "other").mkdir()
+    assert put(lent, "/lent") == 0
+    put(lent, "/lent/way", over_lent=True)
+    assert put(trusted / "other", "/new", over_lent=True) == 0
+    assert sorted(os.listdir(lent)) == ["from-the-host", "way"]
+    assert "new" in content(container, "/")
+
+
 # Copies
 
 
@@ -480,6 +516,32 @@ def test_copy_of_what_the_host_lent_is_refused(
         assert (copied.error, copied.content) == (errno.EPERM, b"")
 
 
+def test_copy_while_a_link_changes_is_never_of_what_the_host_lent(
+    container: Container, mnt: int, put: Callable[..., int], lent: Path
+) -> None:
+    """What was looked at is what is read (T27); the flipping goes on outside, so no look is ever up to date."""
+    (container.root / "own").write_text("image")
+    (lent / "passwd").symlink_to("/own")
+    (lent / "other").symlink_to("/data/from-the-host")
+    assert put(lent, "/data") == 0
+    flipper = os.fork()
+    if flipper == 0:
+        rename = ctypes.CDLL(None).renameat2
+        names = [os.fsencode(lent / name) for name in ("passwd", "other")]
+        while True:
+            rename(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE)
+    try:
+        seen = set()
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            copied = Copied(mnt, "/data/passwd")
+            seen.add((copied.error, copied.content))
+    finally:
+        os.kill(flipper, signal.SIGKILL)
+        os.waitpid(flipper, 0)
+    assert seen == {(0, b"image"), (errno.EPERM, b"")}
+
+
 def test_copy_from_a_tmpfs_of_the_container_works(container: Container, mnt: int) -> None:
     (container.root / "dev" / "file").write_text("own")
     copied = Copied(mnt, "/dev/file")
@@ -492,6 +554,25 @@ def test_copy_to_what_cannot_be_written_is_told(container: Container, mnt: int) 
         assert lib.inside_copy(mnt, b"/file", null.fileno()) == errno.EBADF
     with Path("/dev/full").open("w") as full:
         assert lib.inside_copy(mnt, b"/file", full.fileno()) == errno.ENOSPC
+
+
+def test_visitor_that_waits_ends_with_the_opener(container: Container, mnt: int) -> None:
+    """It has the opener's lock: one that stayed would keep the key from every other opener and closer."""
+    (container.root / "large").write_bytes(bytes(1 << 18))
+    to_read, to_write = os.pipe()
+    opener = os.fork()
+    if opener == 0:
+        lib.inside_copy(mnt, b"/large", to_write)
+        os._exit(0)
+    os.close(to_write)
+    ended = select.poll()
+    ended.register(to_read, 0)  # POLLHUP: nobody has the other end any more
+    assert select.select([to_read], [], [], 5)[0]
+    assert not ended.poll(100)
+    os.kill(opener, signal.SIGKILL)
+    os.waitpid(opener, 0)
+    assert ended.poll(5000)
+    os.close(to_read)
 
 
 def test_copy_in_what_is_no_mount_namespace_is_refused() -> None:

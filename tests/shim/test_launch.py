@@ -100,14 +100,14 @@ def test_opener_gets_the_request_and_nothing_of_slurmstepds() -> None:
 
 
 def test_opener_started_from_low_descriptors_gets_the_right_ones() -> None:
-    """Where slurmstepd has closed its own 0 to 4, the numbers that the opener gets are those it is started from."""
+    """Where slurmstepd has closed its own 0 to 5, the numbers that the opener gets are those it is started from."""
 
     def start() -> str:
         let_none_be_inherited()
-        os.closerange(0, 5)
+        os.closerange(0, 6)
         # its end is seen when it ends
         done(lib.launch_wait, launch("slow"))
-        os.closerange(0, 5)
+        os.closerange(0, 6)
         return refused(lib.launch_wait, launch("report"))
 
     assert " descriptors=0,1,2,3,4,5, " in in_child(start)

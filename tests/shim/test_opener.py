@@ -236,6 +236,40 @@ def test_open_of_a_batch_step_whose_script_is_lent_already_mounts_nothing_more(
     assert [mount.point for mount in docker.mounts() if str(home) in mount.point] == [str(home)]
 
 
+def test_open_of_a_step_with_pmix_lends_the_spool_flat_and_once(node: Node, docker: Container, home: Path) -> None:
+    node.answers(granted(docker).plan)
+    for step in (1, 2):
+        assert node.open(step=step, spool=os.fsencode(home)) == ""
+        assert places(node.record()) == [(str(home), 0, 0)]
+    assert [mount.point for mount in docker.mounts() if str(home) in mount.point] == [str(home)]
+
+
+def test_open_has_slurms_task_prolog_read_only_and_over_what_is_there(
+    node: Node, docker: Container, trusted: Path
+) -> None:
+    site = trusted / "site"
+    site.mkdir(mode=0o755)
+    (site / "prolog").write_text("site")
+    (site / "prolog").chmod(0o755)
+    inside = docker.root / str(site / "prolog").lstrip("/")
+    inside.parent.mkdir(parents=True)
+    inside.write_text("image")
+    node.answers(granted(docker).plan)
+    assert node.open(prolog=os.fsencode(site / "prolog")) == ""
+    found = [mount.options for mount in docker.mounts() if mount.point == str(site / "prolog")]
+    assert len(found) == 1
+    assert {"ro", "nosuid", "nodev"} <= found[0]
+    assert inside.read_text() == "site"
+
+
+def test_open_without_slurms_task_prolog_is_refused_by_its_name(node: Node, docker: Container, trusted: Path) -> None:
+    node.answers(granted(docker).plan)
+    path = trusted / "gone"
+    reason = f"Slurm's TaskProlog: {path} cannot be mounted: No such file or directory"
+    assert node.open(prolog=os.fsencode(path)) == reason
+    assert node.record() is None or node.record().state != lib.RECORD_OPEN
+
+
 def test_open_where_a_directory_is_the_users_no_more_notes_it(node: Node, docker: Container, trusted: Path) -> None:
     private = trusted / "private"
     private.mkdir(mode=0o700)
@@ -385,6 +419,16 @@ def test_open_that_need_not_be_is_noted_and_not_asked_again(node: Node) -> None:
     assert node.open(reference=b"", step=9, cwd=b"/tmp", script=b"/spool/script") == ""
 
 
+def test_open_that_need_not_be_does_without_docker(node: Node) -> None:
+    """Docker's silence is none of its business, and it says nothing of Docker."""
+    now = int(time.clock_gettime(time.CLOCK_BOOTTIME))
+    node.job.parent.mkdir(parents=True, mode=0o700)
+    (node.job.parent / "silence").write_bytes(struct.pack("=Ixxxxq", 9, now))
+    node.answers(Draft(verdict=lib.SOCKER_PLAIN).plan)
+    assert node.open(reference=b"", leaks=True) == ""
+    assert silence(node) == 9
+
+
 def test_open_that_was_asked_for_is_not_answered_by_none(node: Node) -> None:
     node.answers(Draft(verdict=lib.SOCKER_PLAIN).plan)
     assert node.open() == "the policy engine refused without a reason"
@@ -473,7 +517,7 @@ def test_open_of_more_containers_than_a_job_may_have_is_refused(node: Node, dock
     for number in range(lib.RECORD_KEYS_MAX - 1):
         os.close(done(lib.record_lock, fd, f"{number:016x}".encode(), 1, -1))
     os.close(fd)
-    reason = "the job has asked for 32 different images on node node1, which is the most; use another job"
+    reason = "the job has asked for 32 different containers on node node1, which is the most; use another job"
     assert node.open(reference=b"other") == reason
     assert node.open() == ""
 

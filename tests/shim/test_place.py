@@ -101,3 +101,46 @@ def test_place_misses_script_of_a_batch_step(made: Any, script: bytes, misses: b
     request = new_request(script=script)
     assert lib.place_misses_script(made, request) is misses
     assert lib.place_covers(made, request) is not misses
+
+
+@pytest.mark.parametrize(
+    ("made", "spool", "misses"),
+    [
+        pytest.param(record(), b"/var/spool/slurmd", True, id="with PMIx"),
+        pytest.param(record("/var/spool/slurmd"), b"/var/spool/slurmd", False, id="lent already"),
+        pytest.param(record("/var/spool/slurmd/job1/slurm_script"), b"/var/spool/slurmd", True, id="only the script"),
+        pytest.param(record(), b"", False, id="without PMIx"),
+    ],
+)
+def test_place_misses_spool_of_a_step_with_pmix(made: Any, spool: bytes, misses: bool) -> None:
+    request = new_request(spool=spool)
+    assert lib.place_misses_spool(made, request) is misses
+    assert lib.place_covers(made, request) is not misses
+
+
+@pytest.mark.parametrize(
+    ("path", "place", "misses"),
+    [
+        pytest.param("/etc/slurm/prolog", {}, False, id="lent already"),
+        pytest.param("/etc/slurm", {}, False, id="below a directory of the host"),
+        pytest.param("/etc/slurm/prolog", {"other": True}, True, id="something else of the user in its place"),
+        pytest.param("/etc/slurm", {"other": True}, True, id="below something else of the user"),
+        pytest.param("/etc/slurm", {"error": 13}, True, id="below what could not be mounted"),
+        pytest.param("/etc/slurm/other", {}, True, id="beside"),
+    ],
+)
+def test_place_misses_prolog_that_is_not_the_sites(path: str, place: dict[str, Any], misses: bool) -> None:
+    made = record()
+    add_place(made, path, **place)
+    request = new_request(prolog=b"/etc/slurm/prolog")
+    assert lib.place_misses_prolog(made, request) is misses
+    assert lib.place_covers(made, request) is not misses
+    assert not lib.place_misses_prolog(made, new_request())
+
+
+def test_place_misses_no_prolog_that_was_mounted_over_the_users() -> None:
+    made = record()
+    add_place(made, "/etc/slurm", other=True)
+    add_place(made, "/etc/slurm/prolog", other=True)
+    add_place(made, "/etc/slurm/prolog")
+    assert not lib.place_misses_prolog(made, new_request(prolog=b"/etc/slurm/prolog"))

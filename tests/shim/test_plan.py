@@ -187,7 +187,14 @@ def test_plan_with_an_unknown_mount_flag_is_refused(flags: int) -> None:
 
 @pytest.mark.parametrize("flags", range(32))
 def test_plan_with_any_known_mount_flags_is_accepted(flags: int) -> None:
-    done(lib.plan_check, Draft().mount(b"/x", b"/y", flags).plan, new_request(nonce=NONCE))
+    done(lib.plan_check, Draft().mount(b"/dev/x", b"/y", flags).plan, new_request(nonce=NONCE))
+
+
+@pytest.mark.parametrize("source", [b"/dev", b"/device", b"/x/dev/x", b"/devx/y", b"/dev/../x"])
+def test_plan_with_a_device_that_is_not_below_dev_is_refused(source: bytes) -> None:
+    """An image may hold a node that everybody may write, and root would reach it in Docker's directory (T01)."""
+    for flags in (lib.SOCKER_MOUNT_DEVICE, lib.SOCKER_MOUNT_DEVICE | lib.SOCKER_MOUNT_ASKED):
+        assert refusal(Draft().mount(source, b"/x", flags).plan) == "mount 0 of the plan is malformed"
 
 
 @pytest.mark.parametrize("flag", ["SUBMIT_DIR", "NET", "IPC", "UTS", "READONLY"])

@@ -41,6 +41,8 @@ def test_request_check_of_a_users_request_accepts_it() -> None:
         pytest.param({"node": b"n" * 256}, MALFORMED, id="node without end"),
         pytest.param({"cwd": b"/" * 4096}, MALFORMED, id="directory without end"),
         pytest.param({"script": b"/" * 4096}, MALFORMED, id="script without end"),
+        pytest.param({"spool": b"/" * 4096}, MALFORMED, id="spool without end"),
+        pytest.param({"prolog": b"/" * 4096}, MALFORMED, id="prolog without end"),
         pytest.param({"uid": 0}, NO_ROOT, id="root"),
         pytest.param({"gid": 0}, NO_ROOT, id="root's group"),
         pytest.param(

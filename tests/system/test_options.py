@@ -205,6 +205,18 @@ def test_target_that_a_link_of_the_image_leads_to_proc_is_refused(cluster: Clust
     )
 
 
+def test_target_that_a_link_of_the_user_leads_to_the_root_is_refused(cluster: Cluster, tree: Path) -> None:
+    """What lay there would be the root of root's own visits, which make what is missing in it (T29)."""
+    (tree / "way").symlink_to("/")
+    refused(
+        cluster,
+        f"--container-mounts={tree},/srv:{tree}/way,{tree}/sub:/made-by-root",
+        reason=f"nothing can be mounted at {tree}/way in this container: Operation not permitted",
+    )
+    assert not Path("/srv/made-by-root").exists()
+    assert not Path("/srv/etc").exists()
+
+
 # -- policy
 
 

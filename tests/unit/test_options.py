@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -178,6 +179,20 @@ def test_device_of_policy_s_may_be_mounted_elsewhere() -> None:
 def test_what_the_rule_does_not_give_is_refused(text: str, grants: dict[str, Any], said: str) -> None:
     with pytest.raises(PlanError, match=said):
         plan(text, **grants)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("home=Yes", '--container-mount-home: "Yes" is neither yes nor no'),
+        ("home=", '--container-mount-home: "" is neither yes nor no'),
+        ("root=w", '--container-readonly: "w" is neither ro nor rw'),
+        ("gpus=1", '--container-gpus: "1" is neither yes nor no'),
+    ],
+)
+def test_choice_that_is_none_is_refused(line: str, reason: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{re.escape(reason)}$"):
+        read_options(f"{line}\n")
 
 
 def test_home_is_given_taken_and_asked_for() -> None:
