@@ -162,10 +162,10 @@ def test_sockets_are_no_source_whoever_owns_them(cluster: Cluster) -> None:
 
 
 def test_more_mounts_than_there_is_room_for_are_refused(cluster: Cluster) -> None:
-    mounts = ",".join(f"/srv:/m{number}" for number in range(33))
+    mounts = ",".join(f"/srv:/m{number}" for number in range(129))
     done = cluster.srun(f"--container-mounts={mounts}", "true")
     assert done.returncode == 1
-    assert "mounts are asked for; a container takes at most 32" in done.stderr
+    assert "mounts are asked for; a container takes at most 128" in done.stderr
 
 
 def test_links_that_change_meanwhile_never_lead_to_what_the_user_cannot_read(cluster: Cluster, tree: Path) -> None:

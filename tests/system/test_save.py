@@ -294,3 +294,19 @@ def test_an_image_is_saved_where_the_job_is_already_known(cluster: Cluster) -> N
         assert job.srun(save("site/two:1"), "touch", "/tmp/two").returncode == 0
         assert job.srun("ls", "/tmp", image="site/one:1").stdout == "one\n"
         assert job.srun("ls", "/tmp", image="site/two:1").stdout == "two\n"
+
+
+def test_a_named_container_goes_on_after_it_was_saved(cluster: Cluster) -> None:
+    named = "--container-name=n"
+    with cluster.allocation(f"--nodelist={cluster.nodes[0]}") as job:
+        assert job.srun(save("site/one:1"), named, "touch", "/tmp/one", image="odd:config").returncode == 0
+        # its entry point is run by a program of ours in the container
+        done = job.srun(named, "--container-entrypoint", "/tmp/two", image="odd:config")
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert job.srun(named, "ls", "/tmp", "/traces", image="odd:config").stdout.split() == [
+            *("/tmp:", "one", "two"),
+            *("/traces:", "entrypoint-ran"),
+        ]
+        again = job.srun(save("site/two:1"), named, "true", image="odd:config")
+        assert "was opened with other options" in again.stderr, again
+    assert not any(".socker" in path for path in layer(cluster, "site/one:1"))
