@@ -15,6 +15,7 @@ import pytest
 from .accounting import accounting
 from .cluster import DEVCLUSTER, Cluster
 from .faults import tidy
+from .packaged import PackagedCluster
 
 
 # Tests of one group run one after another, beside those of other groups; a file is a group but where files share
@@ -36,7 +37,14 @@ def own_name() -> str:
 
 @pytest.fixture(scope="session")
 def whole_cluster() -> Iterator[Cluster]:
-    """A running cluster: SOCKER_TEST_CLUSTER names one that is kept, else one is made and taken down."""
+    """
+    A running cluster: SOCKER_TEST_CLUSTER names one that is kept, else one is made and taken down.
+
+    With SOCKER_TEST_PACKAGED it is what this machine's own units make.
+    """
+    if packaged := os.environ.get("SOCKER_TEST_PACKAGED"):
+        yield PackagedCluster(name=packaged)
+        return
     kept = os.environ.get("SOCKER_TEST_CLUSTER")
     name = kept or own_name()
     subprocess.run(

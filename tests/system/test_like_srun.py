@@ -413,12 +413,12 @@ def test_job_that_needs_too_much_memory_is_out_of_memory(job: Allocation) -> Non
 
 
 def test_time_limit_signals_warns_and_kills_as_in_a_plain_step(
+    whole_cluster: Cluster,
     overdue: list[tuple[int, subprocess.Popen[str]]],
 ) -> None:
     ended = [finished(step, seconds=60) for _, step in overdue]
-    cluster = Cluster(name=ended[0].args[ended[0].args.index("--name") + 1])
     assert_same(*ended)
     assert ended[0].stdout == "usr1\nterm\n"
     assert "DUE TO TIME LIMIT" in ended[0].stderr
-    until(lambda: all(cluster.job_field(number, "JobState") == "TIMEOUT" for number, _ in overdue))
-    assert len({cluster.job_field(number, "ExitCode") for number, _ in overdue}) == 1
+    until(lambda: all(whole_cluster.job_field(number, "JobState") == "TIMEOUT" for number, _ in overdue))
+    assert len({whole_cluster.job_field(number, "ExitCode") for number, _ in overdue}) == 1

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m tests.vm SUITE`: makes what is missing, boots it, installs socker, runs the tests, tells what came out."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import time
+from pathlib import Path
+
+from . import build, image
+from .machine import Machine, running
+from .sources import REPOSITORY
+from .suites import SUITES, Suite
+
+TESTS_SECONDS = 5400.0
+SETS = {"short": ("-m", "short"), "all": ()}
+
+
+def main() -> int:
+    """Runs the rig as the command line asks; 0 if all was well."""
+    parser = argparse.ArgumentParser(prog="tests.vm", description=__doc__)
+    parser.add_argument("suite", choices=SUITES)
+    parser.add_argument("--anew", action="store_true", help="make the disk again even if it is there")
+    parser.add_argument("--set", choices=SETS, default="short", help="which of the system tests")
+    parser.add_argument("tests", nargs="*", help="arguments for pytest instead (behind --)")
+    options = parser.parse_args()
+    suite = SUITES[options.suite]
+    return _run(suite, options.tests or [*SETS[options.set], "tests/system"], anew=options.anew)
+
+
+def _run(suite: Suite, tests: list[str], *, anew: bool) -> int:
+    logs = REPOSITORY / "build/vm" / suite.name
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
+    began = time.monotonic()
+
+    def tell(text: str) -> None:
+        print(f"[{time.monotonic() - began:4.0f} s] {suite.name}: {text}", flush=True)
+
+    disk = image.disk(suite, anew=anew)
+    tell("building and installing socker in the release's tree")
+    with build.changes(disk, build.INSTALL, logs / "build.log") as files:
+        tell("booting")
+        with running(disk, logs / "console.log") as machine:
+            tell("configuring")
+            machine.send(files, "/")
+            try:
+                script = "cd /root/socker/tests/vm/guest && ./install && ./configure"
+                if machine.follow(script, logs / "configure.log", timeout=600) != 0:
+                    tell(f"the machine cannot be configured: see {logs}")
+                    return 1
+                tell("testing")
+                script = f"/root/socker/tests/vm/guest/test {shlex.join(tests)}"
+                result = machine.follow(script, logs / "tests.log", timeout=TESTS_SECONDS)
+            finally:
+                _fetch_logs(machine, logs)
+    tell("all tests have passed" if result == 0 else f"there were failures: see {logs}")
+    return result
+
+
+def _fetch_logs(machine: Machine, logs: Path) -> None:
+    machine.run(
+        "mkdir -p /root/logs; cp -r /var/lib/socker-devcluster/vm/log /root/logs/slurm; journalctl > /root/logs/journal"
+    )
+    machine.fetch("/root/logs", logs)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
