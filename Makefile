@@ -3,6 +3,7 @@
 #   make demo      from nothing to `srun --container=...` on a private cluster on this machine
 #   make check     everything CI runs: build, lint, unit, shim and system tests
 #   make check-vm  SUITE=trixie: the system tests in a virtual machine of another Debian release (SET=short or all)
+#   make deb       a Debian package for the Slurm release that is installed here, in build/deb;  make rpm  likewise
 #   make bench     the numbers of the design, as ratios
 #   make install   DESTDIR= PREFIX=/usr/local SYSCONFDIR=/etc     and  make uninstall,  make users
 
@@ -20,6 +21,7 @@ VENV = build/venv
 PACKAGES_BUILD = gcc libc6-dev make python3-dev python3-venv libslurm-dev
 PACKAGES_TEST = slurm-wlm munge docker.io docker-registry debootstrap busybox-static clang-format libcap2-bin procps \
 	mariadb-server slurmdbd slurm-wlm-mysql-plugin
+PACKAGES_DEB = debhelper dpkg-dev fakeroot
 PACKAGES_VM = qemu-system-x86 debootstrap openssh-client e2fsprogs
 SUITE ?= trixie
 SET ?= short
@@ -32,7 +34,7 @@ DEVCLUSTER = contrib/devcluster/devcluster
 # The system tests wait most of the time, so two of them run at once, each on a cluster of its worker.
 WORKERS = -n 2 --dist loadgroup
 
-.PHONY: all build man install uninstall users demo check lint unit shim system bench clean deps deps-build check-vm deps-vm
+.PHONY: all build man install uninstall users demo check lint unit shim system bench clean deps deps-build check-vm deps-vm deb rpm
 all: build
 build: $(BUILT)
 
@@ -111,6 +113,13 @@ uninstall:
 	rm -f $(DESTDIR)$(SHAREDIR)/man/man1/socker.1 $(addprefix $(DESTDIR)$(SHAREDIR)/man/man5/,socker-policy.5 socker-images.5)
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,socker-sweep.service socker-sweep.timer)
 	rm -f $(DESTDIR)$(SYSCONFDIR)/slurm/plugstack.conf.d/socker.conf
+
+deb: deps-build
+	@$(call apt,$(call missing,$(PACKAGES_DEB)))
+	contrib/packaging/deb build/deb
+rpm: deps-build
+	@$(call apt,$(call missing,rpm))
+	contrib/packaging/rpm build/rpm
 
 users:
 	contrib/packaging/users
