@@ -99,6 +99,7 @@ def test_what_is_no_image_of_the_node_is_refused_in_one_line(cluster: Cluster, k
         assert_harmless(done)
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("kind", WAYS)
 def test_a_refusal_is_one_line_on_each_node_and_in_a_batch_jobs_output(cluster: Cluster, kind: str) -> None:
     image, reason = BAD[kind]
@@ -141,6 +142,7 @@ def test_a_variable_of_the_environment_starts_no_container(cluster: Cluster) -> 
     assert (done.returncode, done.stdout, done.stderr) == (0, "image\n", "")
 
 
+@pytest.mark.short
 @pytest.mark.parametrize(
     "export", ["NONE", "NIL", "PATH", "SLURM_CONTAINER=", "SLURM_CONTAINER=nosuch", "ALL,SLURM_CONTAINER=nosuch"]
 )

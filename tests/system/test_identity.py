@@ -27,6 +27,7 @@ def hold_pid(cluster: Cluster, job: Allocation) -> int:
     return int(json.loads(cluster.docker("inspect", name))[0]["State"]["Pid"])
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("user", ["alice", "bob"])
 def test_task_has_the_ids_and_groups_of_the_user_and_no_privilege_at_all(cluster: Cluster, user: str) -> None:
     account = pwd.getpwnam(user)
@@ -56,6 +57,7 @@ def test_task_of_a_user_who_took_another_group_keeps_it(cluster: Cluster) -> Non
     assert set(every.split()) == {str(grp.getgrnam(name).gr_gid) for name in ("hpcdev", "alicegrp2", "alice")}
 
 
+@pytest.mark.short
 def test_system_calls_are_filtered_exactly_as_in_docker_run(cluster: Cluster, scratch: Path) -> None:
     probe = scratch / "probe"
     source = Path(__file__).with_name("probe.c")
@@ -76,6 +78,7 @@ def test_system_calls_are_filtered_exactly_as_in_docker_run(cluster: Cluster, sc
     assert "getpid works\n" in inside
 
 
+@pytest.mark.short
 def test_task_is_in_the_cgroup_that_slurm_gives_a_plain_task(cluster: Cluster) -> None:
     def shape(text: str) -> str:
         return re.sub(r"/step_\d+", "/step_N", text)
@@ -93,6 +96,7 @@ def test_task_is_in_the_cgroup_that_slurm_gives_a_plain_task(cluster: Cluster) -
         assert len(job.containers()) == 1
 
 
+@pytest.mark.short
 def test_hold_process_is_in_the_cgroup_of_the_job_and_is_nobody(cluster: Cluster) -> None:
     with cluster.allocation() as job:
         task = job.srun("cat", "/proc/self/cgroup").stdout
@@ -112,6 +116,7 @@ def test_hold_process_is_in_the_cgroup_of_the_job_and_is_nobody(cluster: Cluster
         assert re.search(rf"/job_{job.id}/socker\n", placed)
 
 
+@pytest.mark.short
 def test_user_cannot_signal_trace_or_look_into_the_hold_process(cluster: Cluster) -> None:
     with cluster.allocation() as job:
         job.srun("true")

@@ -15,7 +15,9 @@ from .image import GUEST, cache, facts
 from .machine import Disk
 from .sources import archive, wheels
 
-INSTALL = "make install; build/venv/bin/pip install --quiet -c requirements-dev.txt pytest hypothesis"
+INSTALL = (
+    "make install; build/venv/bin/pip install --quiet -c requirements-dev.txt pytest hypothesis; contrib/packaging/deb"
+)
 
 
 class BuildError(Exception):
