@@ -14,10 +14,14 @@ from pathlib import Path
 from .image import GUEST, cache, facts
 from .machine import Disk
 from .sources import archive, wheels
+from .suites import Suite
 
-INSTALL = (
-    "make install; build/venv/bin/pip install --quiet -c requirements-dev.txt pytest hypothesis; contrib/packaging/deb"
-)
+TESTS = "build/venv/bin/pip install --quiet -c requirements-dev.txt pytest hypothesis"
+
+
+def installation(suite: Suite) -> str:
+    """The script that installs socker, and what the tests need, and builds the package."""
+    return f"export PYTHON={suite.python}; make install; {TESTS}; contrib/packaging/deb"
 
 
 class BuildError(Exception):
@@ -27,7 +31,7 @@ class BuildError(Exception):
 @contextmanager
 def changes(disk: Disk, script: str, log: Path) -> Iterator[Path]:
     """A tar archive of all files that a script has changed in the tree of a disk; the tree itself stays as it is."""
-    python = ".".join(facts(disk)["python3"].split(".")[:2])
+    python = ".".join(facts(disk)["python"].split(".")[:2])
     with tempfile.TemporaryDirectory(prefix="build-", dir=cache()) as scratch:
         changed, files, made = (Path(scratch) / name for name in ("changes", "files.tar", "changes.tar"))
         archive(files)

@@ -57,7 +57,9 @@ def facts(made: Disk) -> dict[str, str]:
 
 
 def _key(suite: Suite) -> str:
-    digest = hashlib.sha256(json.dumps([FORMAT, GIGABYTES, suite.name, suite.packages, suite.script]).encode())
+    digest = hashlib.sha256(
+        json.dumps([FORMAT, GIGABYTES, suite.name, suite.packages, suite.script, suite.python_of]).encode()
+    )
     roots = [GUEST / "etc", GUEST / "prepare", GUEST / "images.py", *(DEVCLUSTER / name for name in IMAGES)]
     for root in roots:
         for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
@@ -73,12 +75,12 @@ def _make(suite: Suite, place: Path) -> None:
     _say(f"{suite.name}: installing the release below {tree}")
     _install(suite, tree)
     _take_boot_files(tree, place)
-    (place / "facts.json").write_text(json.dumps(_versions(tree), indent=1))
+    (place / "facts.json").write_text(json.dumps(_versions(suite, tree), indent=1))
     made = Disk(directory=place, kernel_words=suite.kernel)
     size = f"{GIGABYTES}G"
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(tree), "-E", "root_owner=0:0", made.root, size], check=True)
     _say(f"{suite.name}: first boot, loading Docker images")
-    _load_images(made)
+    _load_images(suite, made)
 
 
 def _install(suite: Suite, tree: Path) -> None:
@@ -92,6 +94,7 @@ def _install(suite: Suite, tree: Path) -> None:
         "SUITE": suite.name,
         "SCRIPT": suite.script,
         "MIRROR": _mirror(),
+        "PYTHON_OF": suite.python_of,
         "PACKAGES": " ".join(suite.packages),
         "KEY": (tree.parent / "key.pub").read_text().strip(),
     }
@@ -118,15 +121,16 @@ def _take_boot_files(tree: Path, place: Path) -> None:
         shutil.copyfile(found, place / name)
 
 
-def _versions(tree: Path) -> dict[str, str]:
+def _versions(suite: Suite, tree: Path) -> dict[str, str]:
     words = ["chroot", str(tree), "dpkg-query", "--show", "--showformat=${Package} ${source:Upstream-Version}\n"]
-    names = ("slurmd", "docker.io", "containerd", "runc", "python3", "systemd")
+    names = ("slurmd", "docker.io", "containerd", "runc", "systemd")
     listed = dict(line.split() for line in subprocess.check_output(words, text=True).splitlines())
     (kernel,) = (path.name.removeprefix("vmlinuz-") for path in (tree / "boot").glob("vmlinuz-*"))
-    return {name: listed[name] for name in names} | {"kernel": kernel}
+    python = subprocess.check_output(["chroot", str(tree), suite.python, "-V"], text=True).split()[1]
+    return {name: listed[name] for name in names} | {"kernel": kernel, "python": python}
 
 
-def _load_images(made: Disk) -> None:
+def _load_images(suite: Suite, made: Disk) -> None:
     with tempfile.TemporaryDirectory(dir=made.directory) as scratch:
         files = Path(scratch) / "files.tar"
         archive(files)
@@ -135,7 +139,7 @@ def _load_images(made: Disk) -> None:
             debian = _debian_archive()
             kept = f"/var/lib/socker-devcluster/cache/{debian.name}"
             machine.run(f"mkdir -p {Path(kept).parent}; cat > {kept}", stdin=debian.read_bytes())
-            script = f"docker load --quiet --input {kept} && python3 /root/socker/tests/vm/guest/images.py"
+            script = f"docker load --quiet --input {kept} && {suite.python} /root/socker/tests/vm/guest/images.py"
             done = machine.run(f"{script} && rm -rf /root/socker", timeout=900)
             if done.returncode != 0:
                 raise ImageError(f"Docker images cannot be loaded:\n{done.stdout.decode(errors='replace')}")

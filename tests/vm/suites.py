@@ -20,16 +20,26 @@ PACKAGING = ("dpkg-dev", "debhelper", "fakeroot")
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A Debian release; the command line of its kernel says which cgroup version systemd sets up."""
+    """
+    A Debian release; the command line of its kernel says which cgroup version systemd sets up.
+
+    One whose Python is too old has another built from the source package of a later release, `python_of`, in /opt.
+    """
 
     name: str
     added: tuple[str, ...] = ()
     kernel: tuple[str, ...] = ()
+    python_of: str = ""
 
     @property
     def packages(self) -> tuple[str, ...]:
         """What is installed beside debootstrap's smallest variant."""
         return (*SYSTEM, *SERVICES, *HELPERS, *BUILD, *PACKAGING, *self.added)
+
+    @property
+    def python(self) -> str:
+        """The interpreter that socker is built for."""
+        return "/opt/python3/bin/python3" if self.python_of else "/usr/bin/python3"
 
     @property
     def script(self) -> str:
@@ -40,7 +50,12 @@ class Suite:
 SUITES = {
     suite.name: suite
     for suite in (
-        Suite(name="bullseye", kernel=("systemd.unified_cgroup_hierarchy=0",)),
+        Suite(
+            name="bullseye",
+            kernel=("systemd.unified_cgroup_hierarchy=0",),
+            added=("zlib1g-dev", "libssl-dev", "libffi-dev", "xz-utils"),
+            python_of="bookworm",
+        ),
         Suite(name="bookworm"),
         Suite(name="trixie", added=("docker-cli",)),
         Suite(name="forky", added=("docker-cli",)),
