@@ -23,6 +23,10 @@ FIRST = "vm1"  # the node of the package's own unit
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+_swept = [0]
+"""How many epilogs had been given up at the last sweep."""
+
+
 def _systemctl(*words: str) -> str:
     done = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"systemctl {' '.join(words)}: {done.stderr}"
@@ -57,6 +61,25 @@ class PackagedCluster(Cluster):
             self._end(verb, units)
         self._wait(name, up=verb in {"start", "restart"})
         return Result(args=words, returncode=0, stdout="", stderr="")
+
+    def is_clean(self) -> bool:
+        """
+        As for any cluster; what an epilog has left because its 12 seconds were over is the sweep's, as on a site.
+
+        Emulated processors can be that slow, and the tests' cluster has no timer for it.
+        """
+        if super().is_clean():
+            return True
+        if (given_up := self._epilogs_given_up()) > _swept[0]:
+            _swept[0] = given_up
+            words = (self.base / "etc/plugstack.conf").read_text().split()[2:]
+            argv = [str(self.prefix / "lib/socker/socker-opener"), "sweep", *words]
+            subprocess.run(argv, capture_output=True, timeout=120, check=False, env={})
+        return super().is_clean()
+
+    def _epilogs_given_up(self) -> int:
+        logs = (self.base / f"log/{node}.log" for node in self.nodes)
+        return sum(log.read_text(errors="replace").count("the sweep will finish it") for log in logs if log.exists())
 
     def cgroups(self) -> list[Path]:
         """Cgroup directories of jobs, which have their ids or, from Slurm 25.11 on, their SLUIDs as names; and ours."""

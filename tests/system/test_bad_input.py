@@ -142,7 +142,6 @@ def test_a_variable_of_the_environment_starts_no_container(cluster: Cluster) -> 
     assert (done.returncode, done.stdout, done.stderr) == (0, "image\n", "")
 
 
-@pytest.mark.short
 @pytest.mark.parametrize(
     "export", ["NONE", "NIL", "PATH", "SLURM_CONTAINER=", "SLURM_CONTAINER=nosuch", "ALL,SLURM_CONTAINER=nosuch"]
 )
