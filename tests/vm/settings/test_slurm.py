@@ -61,6 +61,61 @@ def test_steps_run_where_slurm_constrains_nothing(cluster: PackagedCluster) -> N
         until(lambda: not cluster.containers() and not cluster.cgroups(), what="the end of the container")
 
 
+@contextlib.contextmanager
+def slurm_conf(cluster: PackagedCluster, *lines: str) -> Iterator[None]:
+    """All daemons with these lines in slurm.conf, in place of those of the same keys."""
+    path = cluster.base / "etc/slurm.conf"
+    before = path.read_text()
+    keys = tuple(f"{line.partition('=')[0]}=" for line in lines)
+    kept = [line for line in before.splitlines() if not line.startswith(keys)]
+    path.write_text("".join(f"{line}\n" for line in (*lines, *kept)))
+    try:
+        for daemons in ("slurmctld", "slurmd"):
+            cluster.devcluster("restart", daemons)
+        until(lambda: set(cluster.node_states().values()) == {"idle"}, what="idle nodes")
+        yield
+    finally:
+        path.write_text(before)
+        for daemons in ("slurmctld", "slurmd"):
+            cluster.devcluster("restart", daemons)
+
+
+def release() -> tuple[int, int]:
+    """The release of Slurm, as (24, 11)."""
+    shown = subprocess.run(["slurmd", "-V"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"(\d+)\.(\d+)\.", shown)
+    assert found, shown
+    return int(found[1]), int(found[2])
+
+
+def test_steps_run_where_spank_is_contained(cluster: PackagedCluster) -> None:
+    with slurm_conf(cluster, "SlurmdParameters=config_overrides,contain_spank", "PrologFlags=Contain"):
+        done = cluster.srun("cat", "/etc/socker-image")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "debian:bookworm\n", "")
+        until(lambda: not cluster.containers() and not cluster.cgroups(), what="the end of the container")
+
+
+def test_steps_run_where_jobs_have_a_tmp_of_their_own(cluster: PackagedCluster) -> None:
+    """The container has its image's /tmp all the same, and what is left of it goes with the job."""
+    base = cluster.base / "tmpfs"
+    base.mkdir(exist_ok=True)
+    new = release() >= (25, 11)
+    conf = "namespace" if new else "job_container"
+    kind = f"{'NamespaceType' if new else 'JobContainerType'}={conf}/tmpfs"
+    written = cluster.base / f"etc/{conf}.conf"
+    link = Path(f"/etc/slurm/{conf}.conf")
+    with changed(written, f"AutoBasePath=true\nBasePath={base}\n"):
+        link.symlink_to(written)
+        try:
+            with slurm_conf(cluster, kind, "PrologFlags=Contain"):
+                done = cluster.srun("sh", "-c", "cat /etc/socker-image; echo x > /tmp/mine; cat /tmp/mine")
+                assert (done.returncode, done.stdout, done.stderr) == (0, "debian:bookworm\nx\n", "")
+                until(lambda: not cluster.containers() and not cluster.cgroups(), what="the end of the container")
+                assert not Path("/tmp/mine").exists()
+        finally:
+            link.unlink()
+
+
 def test_with_an_oci_conf_nothing_runs_on_the_host(cluster: PackagedCluster) -> None:
     """Slurm runs --container itself then, takes the image for a bundle, and does not find it."""
     conf = cluster.base / "etc/oci.conf"
