@@ -34,7 +34,8 @@ DEVCLUSTER = contrib/devcluster/devcluster
 # The system tests wait most of the time, so two of them run at once, each on a cluster of its worker.
 WORKERS = -n 2 --dist loadgroup
 
-.PHONY: all build man install uninstall users demo check lint unit shim system bench clean deps deps-build check-vm deps-vm deb rpm
+.PHONY: all build man install uninstall users demo check lint unit shim system bench clean deps deps-build \
+	check-vm deps-vm deb rpm
 all: build
 build: $(BUILT)
 

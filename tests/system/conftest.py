@@ -17,7 +17,6 @@ from .cluster import DEVCLUSTER, Cluster
 from .faults import tidy
 from .packaged import PackagedCluster
 
-
 # Tests of one group run one after another, beside those of other groups; a file is a group but where files share
 # what is made once.
 GROUPS = {"test_lua": "accounts", "test_policy_facts": "accounts", "test_policy_required": "accounts"}

@@ -16,7 +16,7 @@ from .machine import Disk
 from .sources import archive, wheels
 from .suites import Suite
 
-TESTS = "build/venv/bin/pip install --quiet -c requirements-dev.txt pytest hypothesis"
+TESTS = "build/venv/bin/pip install --quiet -c requirements-dev.txt pytest pytest-xdist hypothesis"
 
 
 def installation(suite: Suite) -> str:

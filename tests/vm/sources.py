@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
+REQUIREMENTS = ("requirements.txt", "requirements-docs.txt", "requirements-dev.txt")
 
 
 def archive(path: Path) -> None:
@@ -37,8 +37,9 @@ def wheels(python: str, cache: Path) -> Path:
     unfinished = cache / f".wheels-{python}"
     shutil.rmtree(unfinished, ignore_errors=True)
     build = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["build-system"]["requires"]
-    tests = ("pytest", "hypothesis")
-    for words in (["-r", "requirements.txt"], [*build, *tests, "-c", "requirements-dev.txt"]):
+    tests = ("pytest", "pytest-xdist", "hypothesis")
+    needed = ("-r", "requirements.txt", "-r", "requirements-docs.txt")
+    for words in ([*needed], [*build, *tests, "-c", "requirements-dev.txt"]):
         subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),

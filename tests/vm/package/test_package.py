@@ -61,6 +61,17 @@ def test_the_plugstack_line_is_a_conffile_and_names_the_plugin() -> None:
     assert lines == ["required /usr/lib/socker/socker.so"]
 
 
+def test_the_sweep_has_a_timer_that_runs_it() -> None:
+    active = subprocess.run(
+        ["systemctl", "is-active", "socker-sweep.timer"], capture_output=True, text=True, check=False
+    )
+    enabled = subprocess.run(
+        ["systemctl", "is-enabled", "socker-sweep.timer"], capture_output=True, text=True, check=False
+    )
+    assert (active.stdout, enabled.stdout) == ("active\n", "enabled\n")
+    subprocess.run(["systemctl", "start", "socker-sweep.service"], check=True, timeout=120)
+
+
 def test_nothing_of_the_package_names_the_directory_of_its_build() -> None:
     files = subprocess.run(["dpkg", "-L", "socker"], capture_output=True, text=True, check=True).stdout.split("\n")
     texts = [path for path in map(Path, files) if path.is_file() and "site-packages" not in str(path)]
