@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -72,17 +72,19 @@ class Machine:
 
     def follow(self, command: str, log: Path, *, timeout: float) -> int:
         """Runs a command line, its output going to this terminal and the log as it comes; its exit code."""
-        with log.open("ab") as file:
-            # a shell, so that the time limit reaches all of it
-            words = f"{shlex.join(self.ssh(command))} 2>&1 | tee /dev/stderr"
-            done = subprocess.run(
-                ["bash", "-o", "pipefail", "-c", words],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                timeout=timeout,
-                check=False,
-            )
-        return done.returncode
+        words = ["timeout", "--kill-after=10", str(timeout), *self.ssh(command)]
+        with (
+            log.open("ab") as file,
+            subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            ) as process,
+        ):
+            assert process.stdout
+            while piece := os.read(process.stdout.fileno(), 65536):
+                for sink in (file, sys.stdout.buffer):
+                    sink.write(piece)
+                    sink.flush()
+        return process.returncode
 
     def send(self, archive: Path, directory: str) -> None:
         """The files of a tar archive are below a directory of the machine."""
