@@ -53,6 +53,8 @@ class PackagedCluster(Cluster):
         """What the devcluster tool does to daemons, done to units."""
         verb, name = words
         units = self._units(name)
+        # or systemd refuses the fourth start within a minute
+        _systemctl("reset-failed", *units)
         if verb == "restart":
             _systemctl("restart", *units)
         elif verb == "start":
@@ -127,7 +129,7 @@ class PackagedCluster(Cluster):
             # or systemd starts dockerd again; the daemon's socket files stay as its death leaves them
             _systemctl("stop", "docker.socket")
         if verb == "kill":
-            _systemctl("kill", "--signal=KILL", "--kill-whom=main", units[0])
+            _systemctl("kill", "--signal=KILL", "--kill-who=main", units[0])
         _systemctl("stop", *units)
         if verb == "stop" and "docker.socket" in units:
             for path in (self.base / "run/docker.sock", Path("/run/docker.sock")):
