@@ -125,11 +125,9 @@ class PackagedCluster(Cluster):
                 return ["slurmd.service" if name == FIRST else f"slurmd@{name}.service"]
 
     def _end(self, verb: str, units: list[str]) -> None:
-        if "docker.socket" in units:
-            # or systemd starts dockerd again; the daemon's socket files stay as its death leaves them
-            _systemctl("stop", "docker.socket")
         if verb == "kill":
             _systemctl("kill", "--signal=KILL", "--kill-who=main", units[0])
+        # or systemd starts it again; a dockerd that was killed leaves its sockets
         _systemctl("stop", *units)
         if verb == "stop" and "docker.socket" in units:
             for path in (self.base / "run/docker.sock", Path("/run/docker.sock")):
