@@ -7,6 +7,8 @@ import argparse
 import json
 import shlex
 import shutil
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -28,6 +30,8 @@ def main() -> int:
     parser.add_argument("--set", choices=SETS, default="short", help="which of the system tests")
     parser.add_argument("tests", nargs="*", help="arguments for pytest instead (behind --)")
     options = parser.parse_args()
+    # so that no machine outlives what started it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     result = 0
     if options.suite:
         tests = options.tests or [*SETS[options.set], "tests/system"]
