@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-BOOT_SECONDS = 300.0
+BOOT_SECONDS = 900.0
 MEGABYTES = 4096
 CPUS = 2
 
