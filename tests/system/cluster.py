@@ -191,6 +191,10 @@ class Cluster:
         found = re.search(rf"\b{field}=(\S*)", shown)
         return found.group(1) if found else ""
 
+    def job_directory(self, job: int) -> str:
+        """The name of a job's cgroup: its id, or from Slurm 25.11 on its SLUID."""
+        return self.job_field(job, "SLUID") or f"job_{job}"
+
     def docker(self, *words: str) -> str:
         """The output of a Docker command on the cluster's daemon."""
         done = self.run("docker", *words, user="")

@@ -163,8 +163,9 @@ def stopped(cluster: Cluster, name: str, *, how: str = "stop") -> Iterator[None]
 def cgroup_members(cluster: Cluster, job: int) -> set[int]:
     """The processes in the cgroups of a job."""
     found = set()
+    name = cluster.job_directory(job)
     for top in cluster.cgroups():
-        for procs in (top if top.name == f"job_{job}" else top / f"job_{job}").rglob("cgroup.procs"):
+        for procs in (top if top.name == name else top / name).rglob("cgroup.procs"):
             with contextlib.suppress(OSError):
                 found |= set(map(int, procs.read_text().split()))
     return found

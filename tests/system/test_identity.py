@@ -89,7 +89,7 @@ def test_task_is_in_the_cgroup_that_slurm_gives_a_plain_task(cluster: Cluster) -
         mine = [line for line in inside.splitlines() if "/" in line]
         others = [line for line in plain.splitlines() if "/" in line]
         assert sorted(map(shape, mine)) == sorted(map(shape, others))
-        assert any(f"/job_{job.id}/step_" in line for line in mine)
+        assert any(f"/{cluster.job_directory(job.id)}/step_" in line for line in mine)
         # children of slurmstepd, as every task
         parent = job.srun("sh", "-c", "cat /proc/$PPID/comm").stdout
         assert parent == "slurmstepd\n"
@@ -113,7 +113,7 @@ def test_hold_process_is_in_the_cgroup_of_the_job_and_is_nobody(cluster: Cluster
             number, controllers, path = line.split(":", 2)
             if found := re.match(r"(/.*)/step_[^/]+", path):
                 assert f"{number}:{controllers}:{found[1]}/socker\n" in placed
-        assert re.search(rf"/job_{job.id}/socker\n", placed)
+        assert f"/{cluster.job_directory(job.id)}/socker\n" in placed
 
 
 @pytest.mark.short
