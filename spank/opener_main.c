@@ -17,6 +17,7 @@
 #include "opener.h"
 #include "outcome.h"
 #include "request.h"
+#include "syscalls.h"
 
 char opener_libdir[SOCKER_PATH_SIZE];
 
