@@ -2,6 +2,8 @@
 #
 #   make demo      from nothing to `srun --container=...` on a private cluster on this machine
 #   make check     everything CI runs: build, lint, unit, shim and system tests
+#   make check-vm  SUITE=trixie: the system tests in a virtual machine of another Debian release (SET=short or all)
+#   make deb       a Debian package for the Slurm release that is installed here, in build/deb;  make rpm  likewise
 #   make bench     the numbers of the design, as ratios
 #   make install   DESTDIR= PREFIX=/usr/local SYSCONFDIR=/etc     and  make uninstall,  make users
 
@@ -19,6 +21,10 @@ VENV = build/venv
 PACKAGES_BUILD = gcc libc6-dev make python3-dev python3-venv libslurm-dev
 PACKAGES_TEST = slurm-wlm munge docker.io docker-registry debootstrap busybox-static clang-format libcap2-bin procps \
 	mariadb-server slurmdbd slurm-wlm-mysql-plugin libpmix-dev
+PACKAGES_DEB = debhelper dpkg-dev fakeroot
+PACKAGES_VM = qemu-system-x86 debootstrap openssh-client e2fsprogs
+SUITE ?= trixie
+SET ?= short
 SPANK = $(wildcard spank/*.c spank/*.h spank/build.py spank/plugin.map)
 PACKAGE = $(wildcard socker/*.py socker/cli/*.py) pyproject.toml
 PAGES = socker.1 socker-policy.5 socker-images.5
@@ -28,7 +34,8 @@ DEVCLUSTER = contrib/devcluster/devcluster
 # The system tests wait most of the time, so two of them run at once, each on a cluster of its worker.
 WORKERS = -n 2 --dist loadfile
 
-.PHONY: all build man install uninstall users demo check lint unit shim system bench clean deps deps-build
+.PHONY: all build man install uninstall users demo check lint unit shim system bench clean deps deps-build \
+	check-vm deps-vm deb rpm
 all: build
 build: $(BUILT)
 
@@ -42,6 +49,11 @@ deps-build:
 	@$(call apt,$(call missing,$(PACKAGES_BUILD)))
 deps: deps-build
 	@contrib/devcluster/without-services $(call missing,$(PACKAGES_TEST))
+
+# Without what is only recommended: a machine without a screen needs none of it.
+missing_vm = $(call missing,$(PACKAGES_VM))
+deps-vm:
+	@$(call apt,$(if $(missing_vm),--no-install-recommends $(missing_vm)))
 
 $(VENV)/runtime: requirements.txt | deps-build
 	$(PYTHON) -m venv $(VENV)
@@ -104,6 +116,13 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,socker-sweep.service socker-sweep.timer)
 	rm -f $(DESTDIR)$(SYSCONFDIR)/slurm/plugstack.conf.d/socker.conf
 
+deb: deps-build
+	@$(call apt,$(call missing,$(PACKAGES_DEB)))
+	contrib/packaging/deb build/deb
+rpm: deps-build
+	@$(call apt,$(call missing,rpm))
+	contrib/packaging/rpm build/rpm
+
 users:
 	contrib/packaging/users
 
@@ -125,6 +144,9 @@ system: build $(VENV)/dev
 
 check: deps build lint shim $(VENV)/docs
 	$(VENV)/bin/python -m pytest $(WORKERS) tests/unit tests/devcluster tests/system
+
+check-vm: deps-vm $(VENV)/dev
+	$(VENV)/bin/python -m tests.vm --set $(SET) $(SUITE)
 
 bench: deps build $(VENV)/dev
 	$(VENV)/bin/python -m tests.bench

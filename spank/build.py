@@ -170,6 +170,14 @@ def python_macros() -> list[str]:
     return [f'-DSOCKER_PYTHON_{name}="{value}"' for name, value in values.items()]
 
 
+def python_library() -> list[str]:
+    """Linker flags for libpython: of the distribution, or where an interpreter of another prefix has it."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    where = sysconfig.get_config_var("LIBDIR")
+    own = [] if sys.base_prefix == "/usr" else [f"-L{where}", f"-Wl,-rpath,{where}"]
+    return [*own, f"-lpython{version}"]
+
+
 def build_policy(out: Path, flags: list[str]) -> None:
     """socker-policy: Python embedded through cffi, started isolated by policy.c."""
     ffi = cffi.FFI()
@@ -184,7 +192,6 @@ def build_policy(out: Path, flags: list[str]) -> None:
     ffi.set_source("_socker_policy", (HERE / "policy.c").read_text())
     generated = out / "_socker_policy.c"
     ffi.emit_c_code(str(generated))
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     # generated code: without our warnings
     run(
         *LANGUAGE,
@@ -198,7 +205,7 @@ def build_policy(out: Path, flags: list[str]) -> None:
         "-o",
         str(out / "socker-policy"),
         str(generated),
-        f"-lpython{version}",
+        *python_library(),
     )
 
 

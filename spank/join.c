@@ -18,6 +18,7 @@
 #include "options.h"
 #include "request.h"
 #include "scope.h"
+#include "syscalls.h"
 
 int join_prepare(struct join *join, struct socker_error *err)
 {

@@ -167,19 +167,10 @@ static int read_outcome(const struct launch *launch, const char *what, struct so
 	return socker_fail(err, "%s", outcome.message[0] ? outcome.message : "refused without a reason");
 }
 
-int launch_wait(const struct launch *launch, struct socker_error *err)
+static int wait_for_outcome(const struct launch *launch, int signals, struct socker_error *err)
 {
 	struct signalfd_siginfo info;
-	sigset_t deadly;
-	autofd signals = -1;
 
-	/* those whose default is to end a process, and that somebody sends to a step */
-	sigemptyset(&deadly);
-	for (const int *number = (const int[]){SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, 0};
-	     *number; number++)
-		sigaddset(&deadly, *number);
-	sigprocmask(SIG_BLOCK, &deadly, NULL);
-	signals = signalfd(-1, &deadly, SFD_CLOEXEC);
 	for (;;) {
 		struct pollfd fds[2] = {{.fd = launch->life, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
 
@@ -193,6 +184,26 @@ int launch_wait(const struct launch *launch, struct socker_error *err)
 		if (fds[0].revents)
 			return read_outcome(launch, "opening", err);
 	}
+}
+
+int launch_wait(const struct launch *launch, struct socker_error *err)
+{
+	sigset_t deadly;
+	sigset_t before;
+	autofd signals = -1;
+	int result;
+
+	/* those whose default is to end a process, and that somebody sends to a step */
+	sigemptyset(&deadly);
+	for (const int *number = (const int[]){SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, 0};
+	     *number; number++)
+		sigaddset(&deadly, *number);
+	sigprocmask(SIG_BLOCK, &deadly, &before);
+	signals = signalfd(-1, &deadly, SFD_CLOEXEC);
+	result = wait_for_outcome(launch, signals, err);
+	/* Slurm 22.05 has them blocked here and unblocks them later; 24.11 has not, and the task would keep them so */
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return result;
 }
 
 bool launch_granted(const struct launch *launch)

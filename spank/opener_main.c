@@ -18,6 +18,7 @@
 #include "outcome.h"
 #include "request.h"
 #include "saver.h"
+#include "syscalls.h"
 
 char opener_libdir[SOCKER_PATH_SIZE];
 

@@ -42,6 +42,10 @@ static const struct option_entry {
 	const char *no;
 	const char *environment; /* SOCKER_CONTAINER_..., or NULL */
 } table[] = {
+#if SLURM_VERSION_NUMBER < SLURM_VERSION_NUM(21, 8, 0)
+	/* not yet one of Slurm's own, which would refuse another of its name */
+	{"container", "IMAGE", "run in a container of this image", SLOT_IMAGE, NULL, NULL, "IMAGE"},
+#endif
 	{"%s-image", "REF", "the same as --container", SLOT_IMAGE, NULL, NULL, "IMAGE"},
 	{"%s-mounts", "SRC:DST[:FLAGS][,...]", "paths of the host in the container; tmpfs:DST for an empty one",
 	 SLOT_MOUNTS, NULL, NULL, "MOUNTS"},

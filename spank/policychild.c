@@ -18,6 +18,7 @@
 #include <syslog.h>
 
 #include "scope.h"
+#include "syscalls.h"
 #include "trust.h"
 
 struct account {

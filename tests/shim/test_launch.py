@@ -64,6 +64,19 @@ def test_opener_that_grants_ends_the_wait(behaviour: str) -> None:
     in_child(lambda: done(lib.launch_wait, launch(behaviour)))
 
 
+@pytest.mark.parametrize("blocked", [set(), {signal.SIGTERM, signal.SIGUSR1}])
+@pytest.mark.parametrize("behaviour", ["grant", "refuse/no such image"])
+def test_wait_leaves_the_signal_mask_as_it_was(behaviour: str, blocked: set[signal.Signals]) -> None:
+    """Slurm 22.05 has signals blocked in this hook, 24.11 has not; the task is to get what Slurm gives it."""
+
+    def mask() -> list[int]:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        lib.launch_wait(launch(behaviour), ffi.new("struct socker_error *"))
+        return sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+    assert in_child(mask) == sorted(blocked)
+
+
 def test_opener_that_refuses_is_quoted() -> None:
     assert refusal("refuse/no such image") == "no such image"
 

@@ -18,6 +18,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEVCLUSTER = REPOSITORY / "contrib/devcluster/devcluster"
 IMAGE = "debian:bookworm"
+PATIENCE = float(os.environ.get("SOCKER_TEST_PATIENCE", "1"))
+"""How much longer than on a machine of its own everything may take; tests/vm emulates processors."""
 
 Result = subprocess.CompletedProcess[str]
 
@@ -32,7 +34,7 @@ def _environment(name: str) -> tuple[str, ...]:
 
 def until(condition: Callable[[], object], *, seconds: float = 20.0, what: str = "") -> None:
     """The condition is true, or the test fails after so many seconds."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * PATIENCE
     while not condition():
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds} s: {what or condition}")
@@ -101,6 +103,12 @@ class Cluster:
         definition = json.loads((self.base / "cluster.json").read_text())
         return Path(definition["options"].get("prefix") or self.base / "sw")
 
+    def pid(self, name: str) -> int:
+        """The process of one of its daemons."""
+        pid = json.loads((self.base / f"run/{name}.json").read_text())["pid"]
+        assert isinstance(pid, int)
+        return pid
+
     @property
     def nodes(self) -> list[str]:
         """The names of its nodes."""
@@ -131,7 +139,7 @@ class Cluster:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=timeout * PATIENCE,
             check=False,
         )
 
@@ -189,6 +197,10 @@ class Cluster:
         found = re.search(rf"\b{field}=(\S*)", shown)
         return found.group(1) if found else ""
 
+    def job_directory(self, job: int) -> str:
+        """The name of a job's cgroup: its id, or from Slurm 25.11 on its SLUID."""
+        return self.job_field(job, "SLUID") or f"job_{job}"
+
     def docker(self, *words: str) -> str:
         """The output of a Docker command on the cluster's daemon."""
         done = self.run("docker", *words, user="")
@@ -235,7 +247,7 @@ class Cluster:
 
     def assert_clean(self, *, seconds: float = 20.0) -> None:
         """The cluster becomes clean, or the test says what is left."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * PATIENCE
         while not self.is_clean():
             if time.monotonic() > end:
                 left = {

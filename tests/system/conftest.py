@@ -15,11 +15,19 @@ import pytest
 from .accounting import accounting
 from .cluster import DEVCLUSTER, Cluster, own_name
 from .faults import tidy
+from .packaged import PackagedCluster
 
 
 @pytest.fixture(scope="session")
 def whole_cluster() -> Iterator[Cluster]:
-    """A running cluster: SOCKER_TEST_CLUSTER names one that is kept, else one is made and taken down."""
+    """
+    A running cluster: SOCKER_TEST_CLUSTER names one that is kept, else one is made and taken down.
+
+    With SOCKER_TEST_PACKAGED it is what this machine's own units make.
+    """
+    if packaged := os.environ.get("SOCKER_TEST_PACKAGED"):
+        yield PackagedCluster(name=packaged)
+        return
     kept = os.environ.get("SOCKER_TEST_CLUSTER")
     name = kept or own_name("check")
     subprocess.run(

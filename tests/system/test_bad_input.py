@@ -102,6 +102,7 @@ def test_what_is_no_image_of_the_node_is_refused_in_one_line(cluster: Cluster, k
         assert_harmless(done)
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("kind", WAYS)
 def test_a_refusal_is_one_line_on_each_node_and_in_a_batch_jobs_output(cluster: Cluster, kind: str) -> None:
     image, reason = BAD[kind]

@@ -110,6 +110,7 @@ def test_a_job_on_two_nodes_leaves_nothing_by_itself(cluster: Cluster) -> None:
     cluster.assert_clean(seconds=1)
 
 
+@pytest.mark.native
 def test_many_short_jobs_at_once_leave_nothing(cluster: Cluster) -> None:
     sent = cluster.run("sbatch", "--array=1-24", "--output=/dev/null", f"--container={IMAGE}", "--wrap=true")
     assert sent.returncode == 0, sent.stderr
@@ -245,6 +246,7 @@ def test_tasks_that_outlive_a_killed_slurmstepd_are_gone_after_the_epilog(cluste
     assert_works(cluster)
 
 
+@pytest.mark.short
 def test_a_killed_hold_process_ends_no_task_and_the_next_step_opens_again(cluster: Cluster) -> None:
     with cluster.allocation() as job:
         step = job.popen("sh", "-c", "sleep 2; cat /etc/socker-image")
@@ -291,6 +293,7 @@ def test_a_step_goes_on_while_slurmd_is_away(cluster: Cluster, how: str) -> None
 # Docker is away when the job ends
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_an_epilog_without_dockerd_leaves_the_node_in_service_and_the_rest_to_the_sweep(
     cluster: Cluster, how: str
@@ -400,6 +403,7 @@ def test_sweeps_at_once_do_the_work_once(cluster: Cluster) -> None:
     cluster.assert_clean(seconds=1)
 
 
+@pytest.mark.native
 def test_sweeps_beside_opening_and_closing_jobs_disturb_neither(cluster: Cluster) -> None:
     steps = [cluster.popen("srun", f"--container={IMAGE}", "cat", "/etc/socker-image") for _ in range(4)]
     sweeps = []
@@ -454,6 +458,7 @@ def test_a_sweep_removes_unrecorded_containers_of_dead_jobs_and_no_others(
         cluster.docker("rm", "--force", *(made[name] for name in kept))
 
 
+@pytest.mark.short
 def test_a_sweep_after_a_reboot_removes_containers_whose_records_are_gone(cluster: Cluster) -> None:
     leave_behind(cluster)
     # a reboot empties /run, and leaves no cgroup

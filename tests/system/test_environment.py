@@ -18,6 +18,7 @@ def variables(done: Result) -> dict[str, str]:
     return dict(line.split("=", 1) for line in done.stdout.splitlines())
 
 
+@pytest.mark.short
 def test_image_s_variables_win_and_the_job_s_stay(cluster: Cluster) -> None:
     mine = {"FOO": "from-job", "BAR": "from-job", "EMPTY": "", "SPACES": " a  b ", "PATH": "/usr/bin:/nosuch"}
     with cluster.allocation() as job:
@@ -111,6 +112,7 @@ def test_directory_that_the_container_lacks_gives_way_to_the_image_s(cluster: Cl
             assert (done.returncode, done.stdout, done.stderr) == (0, f"{wanted}\n", ""), place
 
 
+@pytest.mark.short
 def test_submit_directory_that_was_removed_is_replaced_as_on_the_host(cluster: Cluster, scratch: Path) -> None:
     seen = []
     for option in ([f"--container={IMAGE}"], []):

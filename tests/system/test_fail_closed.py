@@ -379,6 +379,7 @@ def test_a_token_that_is_none_refuses(cluster: Cluster, text: str, mode: int, re
         token.unlink()
 
 
+@pytest.mark.short
 @pytest.mark.parametrize(("how", "why"), [("stop", "no such file or directory"), ("kill", "connection refused")])
 def test_without_dockerd_refuses_by_name_of_the_socket(cluster: Cluster, how: str, why: str) -> None:
     with stopped(cluster, "dockerd", how=how):
@@ -447,6 +448,7 @@ def test_a_container_that_docker_made_otherwise_refuses(cluster: Cluster, kind: 
         assert_state_refuses(cluster, kind, reason)
 
 
+@pytest.mark.short
 def test_clients_without_the_plugin_submit_nothing(cluster: Cluster) -> None:
     """Slurm's own answer to a required plugin that is not there: its clients give up before they ask for a job."""
     gone = f"{cluster.prefix}/lib/socker/gone.so"
@@ -458,6 +460,7 @@ def test_clients_without_the_plugin_submit_nothing(cluster: Cluster) -> None:
         wait_for_no_jobs(cluster)
 
 
+@pytest.mark.short
 def test_a_node_without_the_plugin_runs_nothing_and_drains_itself(cluster: Cluster) -> None:
     """
     Slurm's own answer again, on a node: the step is not launched, the epilog fails, and no other job gets the node.

@@ -69,6 +69,7 @@ def test_image_of_one_static_file_runs_it(cluster: Cluster, scratch: Path) -> No
     assert batch.output.startswith("hello from static /hello ")
 
 
+@pytest.mark.short
 def test_configuration_of_the_image_is_not_carried_out(cluster: Cluster) -> None:
     before = volumes(cluster)
     system = pwd.getpwnam("socker")
@@ -148,6 +149,7 @@ def test_accounts_and_variables_of_the_image_do_not_reach_slurm_or_who_the_user_
     assert b"evil" not in around
 
 
+@pytest.mark.short
 def test_device_nodes_cannot_be_opened_in_a_container(cluster: Cluster, scratch: Path) -> None:
     """T01: neither those of the image nor the user's; the same nodes open in a plain step, so nothing else stops it."""
     read = 'for node in {}; do test -r $node && echo readable; head -c 4 $node > /dev/null && echo "opened $node"; done'
@@ -172,6 +174,7 @@ def test_device_nodes_cannot_be_opened_in_a_container(cluster: Cluster, scratch:
         assert "Operation not permitted" in made.stderr
 
 
+@pytest.mark.short
 def test_set_user_id_and_capabilities_of_files_give_nothing(cluster: Cluster, copies: Path) -> None:
     """T10: in the image and in the user's directory; a plain step gets what the same file gives."""
     alice = pwd.getpwnam("alice").pw_uid
@@ -187,6 +190,7 @@ def test_set_user_id_and_capabilities_of_files_give_nothing(cluster: Cluster, co
         assert int(capabilities, 16) != 0
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("image", ["debian:bookworm", "odd:config", "odd:devices", "odd:homelink", "static:latest"])
 def test_every_mount_is_nosuid_and_nodev_but_dev_and_its_terminals(cluster: Cluster, scratch: Path, image: str) -> None:
     with cluster.allocation() as job:

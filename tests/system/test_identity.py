@@ -26,6 +26,7 @@ def hold_pid(cluster: Cluster, job: Allocation) -> int:
     return int(json.loads(cluster.docker("inspect", name))[0]["State"]["Pid"])
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("user", ["alice", "bob"])
 def test_task_has_the_ids_and_groups_of_the_user_and_no_privilege_at_all(cluster: Cluster, user: str) -> None:
     account = pwd.getpwnam(user)
@@ -55,6 +56,7 @@ def test_task_of_a_user_who_took_another_group_keeps_it(cluster: Cluster) -> Non
     assert set(every.split()) == {str(grp.getgrnam(name).gr_gid) for name in ("hpcdev", "alicegrp2", "alice")}
 
 
+@pytest.mark.short
 def test_task_is_in_the_cgroup_that_slurm_gives_a_plain_task(cluster: Cluster) -> None:
     def shape(text: str) -> str:
         return re.sub(r"/step_\d+", "/step_N", text)
@@ -65,13 +67,14 @@ def test_task_is_in_the_cgroup_that_slurm_gives_a_plain_task(cluster: Cluster) -
         mine = [line for line in inside.splitlines() if "/" in line]
         others = [line for line in plain.splitlines() if "/" in line]
         assert sorted(map(shape, mine)) == sorted(map(shape, others))
-        assert any(f"/job_{job.id}/step_" in line for line in mine)
+        assert any(f"/{cluster.job_directory(job.id)}/step_" in line for line in mine)
         # children of slurmstepd, as every task
         parent = job.srun("sh", "-c", "cat /proc/$PPID/comm").stdout
         assert parent == "slurmstepd\n"
         assert len(job.containers()) == 1
 
 
+@pytest.mark.short
 def test_hold_process_is_in_the_cgroup_of_the_job_and_is_nobody(cluster: Cluster) -> None:
     with cluster.allocation() as job:
         task = job.srun("cat", "/proc/self/cgroup").stdout
@@ -88,9 +91,10 @@ def test_hold_process_is_in_the_cgroup_of_the_job_and_is_nobody(cluster: Cluster
             number, controllers, path = line.split(":", 2)
             if found := re.match(r"(/.*)/step_[^/]+", path):
                 assert f"{number}:{controllers}:{found[1]}/socker\n" in placed
-        assert re.search(rf"/job_{job.id}/socker\n", placed)
+        assert f"/{cluster.job_directory(job.id)}/socker\n" in placed
 
 
+@pytest.mark.short
 def test_user_cannot_signal_trace_or_look_into_the_hold_process(cluster: Cluster) -> None:
     with cluster.allocation() as job:
         job.srun("true")

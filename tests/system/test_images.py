@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from .cluster import IMAGE, Cluster
 from .registry import registry
 
@@ -14,6 +16,7 @@ def image_id(cluster: Cluster, reference: str) -> str:
     return cluster.docker("image", "inspect", "--format={{.Id}}", reference).strip()
 
 
+@pytest.mark.short
 def test_image_by_tag_without_tag_in_full_or_by_id_is_the_same(cluster: Cluster) -> None:
     wanted = image_id(cluster, IMAGE)
     references = ["debian:bookworm", "debian", "docker.io/library/debian:bookworm", wanted]

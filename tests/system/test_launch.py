@@ -18,7 +18,16 @@ INSIDE = "debian:bookworm\n"
 OUTSIDE = "host\n"
 
 
-@pytest.mark.parametrize("size", [("--ntasks=1",), ("--ntasks=8",), ("--nodes=4", "--ntasks=8")], ids=" ".join)
+@pytest.mark.short
+@pytest.mark.parametrize(
+    "size",
+    [
+        ("--ntasks=1",),
+        ("--ntasks=8",),
+        pytest.param(("--nodes=4", "--ntasks=8"), marks=pytest.mark.native),
+    ],
+    ids=" ".join,
+)
 def test_srun_runs_every_task_once_in_the_image(cluster: Cluster, size: tuple[str, ...]) -> None:
     done = cluster.srun(*size, "sh", "-c", f"echo $SLURM_PROCID $SLURMD_NODENAME $({WHERE})")
     assert done.returncode == 0, done.stderr
@@ -58,6 +67,7 @@ def test_salloc_with_a_container_gives_a_shell_in_it_on_a_terminal(cluster: Clus
         assert screen.wait() == 7
 
 
+@pytest.mark.short
 def test_batch_script_runs_in_the_container_that_its_option_line_or_variable_names(cluster: Cluster) -> None:
     script = f"{WHERE}; only-in-image; pwd; echo $0 $SLURM_CONTAINER; exit 3\n"
     wanted = re.compile(rf"{INSIDE}only-in-image\n/home/alice\n(?P<spool>{cluster.base}/\S+) {IMAGE}\n")

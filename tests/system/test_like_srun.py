@@ -105,6 +105,7 @@ def started(job: Allocation, script: str, *, cwd: str | None = None) -> list[tup
     return steps
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("code", [0, 42, 255])
 def test_exit_code_is_the_command_s(job: Allocation, code: int) -> None:
     assert both(job, "sh", "-c", f"exit {code}").returncode == code
@@ -136,6 +137,7 @@ def test_output_streams_stay_apart_and_labels_tell_the_task(job: Allocation) -> 
     assert same(done.stderr) == ["0: err", "1: err"]
 
 
+@pytest.mark.native
 def test_100_megabytes_pass_through_stdin_and_stdout_unchanged(job: Allocation, scratch: Path) -> None:
     data = scratch / "data"
     subprocess.run(["sh", "-c", f"head -c 100000000 /dev/urandom > {data}"], check=True)
@@ -204,6 +206,7 @@ def test_working_directory_that_is_not_there_is_replaced_as_in_a_plain_step(job:
             assert f"couldn't chdir to `{place}'" in done.stderr
 
 
+@pytest.mark.short
 def test_cpu_binding_is_slurm_s(job: Allocation) -> None:
     shown = ("sh", "-c", "echo $SLURM_PROCID; grep -E 'Cpus_allowed_list|Mems_allowed_list' /proc/self/status")
     done = both(job, "--ntasks=2", "--label", "--cpu-bind=map_cpu:1,0", *shown)
@@ -225,6 +228,7 @@ def test_resource_limits_umask_and_priority_are_the_submitter_s(job: Allocation)
     assert "\n0027\n" in seen[0].stdout
 
 
+@pytest.mark.short
 def test_step_that_needs_too_much_memory_is_reported_as_such(job: Allocation) -> None:
     done = both(job, "--mem=60", "python3", "-c", "bytearray(300 << 20)")
     assert done.returncode != 0
@@ -232,6 +236,7 @@ def test_step_that_needs_too_much_memory_is_reported_as_such(job: Allocation) ->
     assert "oom-kill event" in done.stderr
 
 
+@pytest.mark.short
 def test_pmi2_server_of_slurm_answers(job: Allocation) -> None:
     talk = """
 import os
@@ -271,6 +276,7 @@ def test_task_prolog_and_epilog_of_the_user_run(job: Allocation, scratch: Path) 
         (scratch / "epilog-ran").unlink()
 
 
+@pytest.mark.short
 def test_cancelled_step_ends_as_a_plain_one(job: Allocation) -> None:
     ended = []
     for step, name in started(job, f"trap 'echo term; sleep 1; exit 9' TERM; READY; {LOOP}"):
@@ -337,6 +343,7 @@ def _press(screen: Terminal, typed: str) -> None:
         screen.type(typed)
 
 
+@pytest.mark.short
 def test_terminal_has_a_name_a_size_and_an_owner(job: Allocation) -> None:
     script = """
         name=$(tty) && test -c "$name" && echo "tty $name"
@@ -383,6 +390,7 @@ def test_terminals_can_be_made_in_a_step(job: Allocation) -> None:
     assert done.stdout == "/dev/pts/ b'x\\r\\n' 20001\n", done.stderr
 
 
+@pytest.mark.short
 def test_suspended_job_stops_and_goes_on(job: Allocation, scratch: Path) -> None:
     def written() -> list[int]:
         return [path.stat().st_size for path in sorted(scratch.iterdir())]
@@ -413,12 +421,12 @@ def test_job_that_needs_too_much_memory_is_out_of_memory(job: Allocation) -> Non
 
 
 def test_time_limit_signals_warns_and_kills_as_in_a_plain_step(
+    whole_cluster: Cluster,
     overdue: list[tuple[int, subprocess.Popen[str]]],
 ) -> None:
     ended = [finished(step, seconds=60) for _, step in overdue]
-    cluster = Cluster(name=ended[0].args[ended[0].args.index("--name") + 1])
     assert_same(*ended)
     assert ended[0].stdout == "usr1\nterm\n"
     assert "DUE TO TIME LIMIT" in ended[0].stderr
-    until(lambda: all(cluster.job_field(number, "JobState") == "TIMEOUT" for number, _ in overdue))
-    assert len({cluster.job_field(number, "ExitCode") for number, _ in overdue}) == 1
+    until(lambda: all(whole_cluster.job_field(number, "JobState") == "TIMEOUT" for number, _ in overdue))
+    assert len({whole_cluster.job_field(number, "ExitCode") for number, _ in overdue}) == 1

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from .cluster import Cluster
 
 
@@ -30,6 +32,7 @@ def mount_points(cluster: Cluster, *, cwd: str) -> dict[str, str]:
     return {line.split()[4]: line.split()[5] for line in done.stdout.splitlines()}
 
 
+@pytest.mark.short
 def test_home_and_submit_directory_are_the_user_s_own_on_the_host(cluster: Cluster, scratch: Path) -> None:
     written = Path("/home/alice") / f"written-{scratch.name}"
     done = cluster.srun(
@@ -49,6 +52,7 @@ def test_home_and_submit_directory_are_the_user_s_own_on_the_host(cluster: Clust
     assert (scratch / "image").read_text() == "debian:bookworm\n"
 
 
+@pytest.mark.short
 def test_nothing_else_of_the_host_is_mounted(cluster: Cluster, scratch: Path) -> None:
     (scratch / "sibling").mkdir()
     (scratch / "submit").mkdir()

@@ -148,6 +148,7 @@ FOR_ALICE = 'the image "{}" is denied by rule "not-for-bob": ask alice'
 NO_RULE = 'the image "{}" is denied: no rule allows {} the image "docker.io/library/{}"'
 
 
+@pytest.mark.native
 def test_a_rule_gives_its_reason_to_those_it_denies(cluster: Cluster) -> None:
     with cluster.policy(RULES):
         assert_refused(cluster, NO_LATEST.format("busybox:latest"), image="busybox:latest")

@@ -30,6 +30,7 @@ def moving_tag(cluster: Cluster) -> Iterator[str]:
     cluster.docker("image", "rm", tag)
 
 
+@pytest.mark.short
 def test_later_steps_of_a_job_find_what_the_first_left_in_the_container(cluster: Cluster) -> None:
     began = time.time()
     with cluster.allocation() as job:
@@ -43,6 +44,7 @@ def test_later_steps_of_a_job_find_what_the_first_left_in_the_container(cluster:
         assert created(cluster, began) == len(job.containers()) == 2
 
 
+@pytest.mark.native
 def test_twenty_concurrent_first_steps_open_exactly_one_container(cluster: Cluster) -> None:
     with cluster.allocation("--ntasks=8", "--mem=1600") as job:
         began = time.time()
@@ -63,6 +65,7 @@ def test_tasks_of_one_step_share_a_container_on_each_node_and_not_between_nodes(
         assert len(job.containers()) == 2
 
 
+@pytest.mark.short
 def test_two_jobs_and_two_users_never_share_a_container(cluster: Cluster) -> None:
     node = f"--nodelist={cluster.nodes[0]}"
     with (

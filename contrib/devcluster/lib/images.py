@@ -29,8 +29,8 @@ def load(paths: Layout, wanted: Iterable[str] = ()) -> list[str]:
         if recipe is None:
             raise DevclusterError(f"{name}: no such image; there are {', '.join(known)}")
         image = recipe()
-        if not _is_loaded(paths, image):
-            docker(paths, "load", "--quiet", "--input", str(_archive(paths, image)))
+        if not is_loaded(paths, image):
+            docker(paths, "load", "--quiet", "--input", str(archive(paths, image)))
         loaded += image.references
     return loaded
 
@@ -44,13 +44,14 @@ def _mark(image: Image) -> str:
     return f"devcluster {_key(image)}"
 
 
-def _is_loaded(paths: Layout, image: Image) -> bool:
+def is_loaded(paths: Layout, image: Image) -> bool:
+    """Whether dockerd has the image, as its recipe is now."""
     argv = ("history", "--no-trunc", "--format", "{{.CreatedBy}}")
     marks = (docker(paths, *argv, ref, check=False).stdout.strip() for ref in image.references)
     return all(mark == _mark(image) for mark in marks)
 
 
-def _archive(paths: Layout, image: Image) -> Path:
+def archive(paths: Layout, image: Image) -> Path:
     """The image's archive in the cache, made if it is not there."""
     stem = re.sub(r"[:/]", "-", image.references[0])
     path = paths.cache / f"{stem}-{_key(image)}.tar"
@@ -62,7 +63,7 @@ def _archive(paths: Layout, image: Image) -> Path:
     layer, made = path.with_suffix(".layer"), path.with_suffix(".new")
     try:
         image.layer.write(layer)
-        _write_archive(made, image, layer)
+        _write(made, image, layer)
         made.rename(path)
     finally:
         layer.unlink(missing_ok=True)
@@ -70,7 +71,7 @@ def _archive(paths: Layout, image: Image) -> Path:
     return path
 
 
-def _write_archive(path: Path, image: Image, layer: Path) -> None:
+def _write(path: Path, image: Image, layer: Path) -> None:
     with layer.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     epoch = "1970-01-01T00:00:00Z"
@@ -85,7 +86,7 @@ def _write_archive(path: Path, image: Image, layer: Path) -> None:
     content = json.dumps(config)
     name = hashlib.sha256(content.encode()).hexdigest() + ".json"
     manifest = [{"Config": name, "RepoTags": image.references, "Layers": ["layer.tar"]}]
-    with tarfile.open(path, "w") as archive:
-        add(archive, text(name, content))
-        archive.add(layer, "layer.tar")
-        add(archive, text("manifest.json", json.dumps(manifest)))
+    with tarfile.open(path, "w") as tar:
+        add(tar, text(name, content))
+        tar.add(layer, "layer.tar")
+        add(tar, text("manifest.json", json.dumps(manifest)))
