@@ -47,6 +47,7 @@ OPENER = (
     "source",
     "jobspace",
     "inside",
+    "harden",
     "accounts",
     "breaker",
     "cgroup",
