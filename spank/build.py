@@ -207,6 +207,7 @@ def build_policy(out: Path, flags: list[str]) -> None:
         str(out / "socker-policy"),
         str(generated),
         *python_library(),
+        "-pthread",  # a library of its own before glibc 2.34
     )
 
 

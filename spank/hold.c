@@ -9,7 +9,8 @@
  */
 #include <linux/prctl.h>
 #include <stddef.h>
-#include <sys/syscall.h>
+
+#include "syscalls.h"
 
 static long call3(long number, long first, long second, long third)
 {

@@ -198,8 +198,8 @@ class Cluster:
         return found.group(1) if found else ""
 
     def job_directory(self, job: int) -> str:
-        """The name of a job's cgroup: its id, or from Slurm 25.11 on its SLUID."""
-        return self.job_field(job, "SLUID") or f"job_{job}"
+        """The name of a job's cgroup."""
+        return f"job_{job}"
 
     def docker(self, *words: str) -> str:
         """The output of a Docker command on the cluster's daemon."""

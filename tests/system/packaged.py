@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import pwd
+import re
 import subprocess
 import time
 from collections.abc import Sequence
@@ -70,14 +71,16 @@ class PackagedCluster(Cluster):
 
         Emulated processors can be that slow, and the tests' cluster has no timer for it.
         """
-        if super().is_clean():
-            return True
+        self.sweep_what_epilogs_left()
+        return super().is_clean()
+
+    def sweep_what_epilogs_left(self) -> None:
+        """An epilog that gave up since the last call has what it left swept."""
         if (given_up := self._epilogs_given_up()) > _swept[0]:
             _swept[0] = given_up
             words = (self.base / "etc/plugstack.conf").read_text().split()[2:]
             argv = [str(self.prefix / "lib/socker/socker-opener"), "sweep", *words]
             subprocess.run(argv, capture_output=True, timeout=120, check=False, env={})
-        return super().is_clean()
 
     def _epilogs_given_up(self) -> int:
         logs = (self.base / f"log/{node}.log" for node in self.nodes)
@@ -90,6 +93,14 @@ class PackagedCluster(Cluster):
         scopes = Path("/sys/fs/cgroup/system.slice").glob("*slurmstepd.scope")
         found = [path for scope in scopes for path in scope.glob("*/") if path.name != "system"]
         return [*found, *(inner for path in found for inner in path.glob("socker"))]
+
+    def job_directory(self, job: int) -> str:
+        """The name of the cgroup of a job whose container is open: from Slurm 25.11 on no id, but the job's SLUID."""
+        held = self.docker("ps", "--quiet", f"--filter=label=io.socker.job={job}").split()
+        pids = self.docker("inspect", "--format={{.State.Pid}}", *held).split() if held else []
+        shown = Path(f"/proc/{pids[0]}/cgroup").read_text() if pids else ""
+        found = re.search(r"/([^/]+)/socker$", shown, re.MULTILINE)
+        return found[1] if found else super().job_directory(job)
 
     def pid(self, name: str) -> int:
         """The main process of a daemon's unit."""

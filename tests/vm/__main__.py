@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from . import build, image, table
@@ -35,15 +36,15 @@ def main() -> int:
     result = 0
     if options.suite:
         tests = options.tests or [*SETS[options.set], "tests/system"]
-        settings = options.set == "all" and not options.tests
-        result = _run(SUITES[options.suite], tests, settings=settings, anew=options.anew)
+        chosen = "some" if options.tests else options.set
+        result = _run(SUITES[options.suite], tests, chosen, anew=options.anew)
     print(table.plain(), end="")
     if options.readme:
         table.write_readme()
     return result
 
 
-def _run(suite: Suite, tests: list[str], *, settings: bool, anew: bool) -> int:
+def _run(suite: Suite, tests: list[str], chosen: str, *, anew: bool) -> int:
     logs = REPOSITORY / "build/vm" / suite.name
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
@@ -57,24 +58,31 @@ def _run(suite: Suite, tests: list[str], *, settings: bool, anew: bool) -> int:
     with build.changes(disk, build.installation(suite), logs / "build.log") as files:
         tell("booting")
         with running(disk, logs / "console.log") as machine:
-            tell("configuring")
             machine.send(files, "/")
             try:
-                script = "cd /root/socker/tests/vm/guest && ./install && ./configure"
-                if machine.follow(script, logs / "configure.log", timeout=600) != 0:
-                    tell(f"the machine cannot be configured: see {logs}")
-                    return 1
-                tell("testing")
-                script = f"SETTINGS={'yes' if settings else 'no'} /root/socker/tests/vm/guest/test {shlex.join(tests)}"
-                result = machine.follow(script, logs / "tests.log", timeout=TESTS_SECONDS)
-                tell("testing the package")
-                result |= machine.follow("/root/socker/tests/vm/guest/package", logs / "package.log", timeout=1200)
+                result = _test(machine, logs, tests, chosen, tell)
             finally:
                 _fetch_logs(machine, logs)
-    facts = json.loads((logs / "facts.json").read_text())
-    table.write_result(suite.name, logs, image.facts(disk) | facts)
+    if (logs / "facts.json").exists():
+        facts = json.loads((logs / "facts.json").read_text())
+        table.write_result(suite.name, chosen, logs, image.facts(disk) | facts)
     tell("all tests have passed" if result == 0 else f"there were failures: see {logs}")
     return result
+
+
+def _test(machine: Machine, logs: Path, tests: list[str], chosen: str, tell: Callable[[str], None]) -> int:
+    """Configures the machine and runs its tests; 0 if all have passed."""
+    here = "/root/socker/tests/vm/guest"
+    tell("configuring")
+    if machine.follow(f"cd {here} && ./install && ./configure", logs / "configure.log", timeout=600) != 0:
+        tell("the machine cannot be configured")
+        return 1
+    tell("testing")
+    settings = "yes" if chosen == "all" else "no"
+    script = f"SETTINGS={settings} {here}/test {shlex.join(tests)}"
+    result = machine.follow(script, logs / "tests.log", timeout=TESTS_SECONDS)
+    tell("testing the package")
+    return result | machine.follow(f"{here}/package", logs / "package.log", timeout=1200)
 
 
 def _fetch_logs(machine: Machine, logs: Path) -> None:

@@ -14,10 +14,10 @@ from .suites import SUITES
 RESULTS = REPOSITORY / "build/vm"
 README = REPOSITORY / "README.md"
 BEGIN, END = "<!-- tests/vm: begin -->\n", "<!-- tests/vm: end -->\n"
-HEAD = ("Debian", "Slurm", "Docker", "kernel", "cgroup", "Docker's driver", "Python", "tests passed")
+HEAD = ("Debian", "Slurm", "Docker", "kernel", "cgroup", "Docker's driver", "Python", "set", "tests passed")
 
 
-def write_result(name: str, logs: Path, facts: dict[str, str]) -> dict[str, object]:
+def write_result(name: str, chosen: str, logs: Path, facts: dict[str, str]) -> None:
     """A run's result, from the reports of pytest and the facts of the machine, is in logs/result.json."""
     counts = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
     failed = []
@@ -30,14 +30,13 @@ def write_result(name: str, logs: Path, facts: dict[str, str]) -> dict[str, obje
                 for case in suite.iter("testcase")
                 if case.find("failure") is not None or case.find("error") is not None
             ]
-    result = {"suite": name, "facts": facts, "failed": sorted(set(failed)), **counts}
+    result: dict[str, object] = {"suite": name, "set": chosen, "facts": facts, "failed": sorted(set(failed)), **counts}
     (logs / "result.json").write_text(json.dumps(result, indent=1) + "\n")
-    return result
 
 
 def rows() -> list[tuple[str, ...]]:
     """A line for each release that has a result, in the order of the releases."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for name in SUITES:
         path = RESULTS / name / "result.json"
         if not path.exists():
@@ -50,7 +49,9 @@ def rows() -> list[tuple[str, ...]]:
         kernel = re.sub(r"-(cloud-)?amd64$", "", facts["kernel"])
         docker = re.sub(r"\+.*", "", facts["docker.io"])
         slurm = re.sub(r".*\+really", "", facts["slurmd"])
-        found.append((name, slurm, docker, kernel, f"v{facts['cgroup']}", facts["driver"], python, count))
+        found.append(
+            (name, slurm, docker, kernel, f"v{facts['cgroup']}", facts["driver"], python, result["set"], count)
+        )
     return found
 
 

@@ -20,7 +20,12 @@ def cluster() -> Iterator[Cluster]:
     """The machine's cluster; every test leaves it without containers, records and cgroup directories."""
     found = PackagedCluster(name="vm")
     yield found
-    until(lambda: not found.containers() and not list(RECORDS.glob("*/*/*")), what="the end of the container")
+
+    def closed() -> bool:
+        found.sweep_what_epilogs_left()
+        return not found.containers() and not list(RECORDS.glob("*/*/*"))
+
+    until(closed, what="the end of the container")
     until(lambda: not found.cgroups(), what="the end of the cgroup directories")
     assert set(found.node_states().values()) == {"idle"}
 
