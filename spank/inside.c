@@ -199,24 +199,55 @@ static int attach_here(const struct host_devices *host, int descriptors, int tre
 	return move_mount_raw(tree, fd) < 0 ? errno : 0;
 }
 
-int inside_attach(int mnt, int tree, const char *target, bool file, bool over_lent)
+/* The causes, in the order of the list; the child's. */
+static void attach_all_here(int mnt, const struct inside_mount *list, uint32_t count, int32_t causes[])
 {
 	struct host_devices host;
-	int status = 0;
-	pid_t child = visit_fork();
+	int descriptors = open_descriptors();
+	int failed = 0;
 
+	read_host_devices(&host);
+	umask(022);
+	if (descriptors < 0 || setns(mnt, CLONE_NEWNS) < 0)
+		failed = errno ? errno : ECHILD; /* never on the host */
+	for (uint32_t i = 0; i < count; i++)
+		causes[i] = failed ? failed
+				   : attach_here(&host, descriptors, list[i].tree, list[i].target, list[i].file,
+						 list[i].over_lent);
+}
+
+void inside_attach_all(int mnt, struct inside_mount list[], uint32_t count)
+{
+	int32_t causes[SOCKER_MOUNTS_MAX] = {0};
+	ssize_t size = (ssize_t)(count * sizeof(causes[0]));
+	int ends[2] = {-1, -1};
+	bool told;
+	pid_t child;
+
+	for (uint32_t i = 0; i < count; i++)
+		list[i].error = ECHILD;
+	if (count == 0 || count > SOCKER_MOUNTS_MAX || pipe2(ends, O_CLOEXEC) < 0)
+		return;
+	child = visit_fork();
 	if (child == 0) {
-		int descriptors = open_descriptors();
-
-		read_host_devices(&host);
-		umask(022);
-		if (descriptors < 0 || setns(mnt, CLONE_NEWNS) < 0)
-			_exit(errno);
-		_exit(attach_here(&host, descriptors, tree, target, file, over_lent));
+		attach_all_here(mnt, list, count, causes);
+		_exit(write(ends[1], causes, (size_t)size) != size);
 	}
-	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
-		return ECHILD;
-	return WEXITSTATUS(status);
+	scope_close(&ends[1]);
+	told = child > 0 && read(ends[0], causes, (size_t)size) == size;
+	scope_close(&ends[0]);
+	if (child > 0)
+		waitpid(child, NULL, 0);
+	for (uint32_t i = 0; i < count && told; i++)
+		list[i].error = causes[i];
+}
+
+int inside_attach(int mnt, int tree, const char *target, bool file, bool over_lent)
+{
+	struct inside_mount one = {.tree = tree, .target = target, .file = file, .over_lent = over_lent};
+
+	inside_attach_all(mnt, &one, 1);
+	return one.error;
 }
 
 static int copy_here(const struct host_devices *host, int descriptors, const char *path, int to)

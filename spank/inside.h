@@ -24,6 +24,15 @@ int inside_harden(int mnt, int pts, const char *proc_options, struct socker_erro
  */
 int inside_attach(int mnt, int tree, const char *target, bool file, bool over_lent);
 
+/* The same for several in one visit, in their order; each gets its own cause. At most SOCKER_MOUNTS_MAX. */
+struct inside_mount {
+	int tree;
+	const char *target;
+	bool file, over_lent;
+	int error; /* 0 or an errno */
+};
+void inside_attach_all(int mnt, struct inside_mount list[], uint32_t count);
+
 /* Makes the container's root read-only; what is mounted in it stays as it is. */
 int inside_protect(int mnt, struct socker_error *err);
 

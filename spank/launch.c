@@ -18,7 +18,7 @@
 
 #include "scope.h"
 
-enum { WORDS_MAX = 64 };
+enum { WORDS_MAX = 64, CANCEL_MILLISECONDS = 1000 };
 
 /* The opener lies beside this plugin. */
 static int opener_path(char *path, size_t size, struct socker_error *err)
@@ -179,6 +179,8 @@ static int wait_for_outcome(const struct launch *launch, int signals, struct soc
 		if (fds[1].revents && read(signals, &info, sizeof(info)) == sizeof(info)) {
 			if (write(launch->cancel, "", 1) != 1)
 				socker_fail(err, "the opener has ended");
+			/* it leaves the step's cgroups first, which Slurm removes when the tasks are gone */
+			poll(fds, 1, CANCEL_MILLISECONDS);
 			die_of((int)info.ssi_signo);
 		}
 		if (fds[0].revents)

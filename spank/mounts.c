@@ -76,9 +76,33 @@ static struct record_place *place_for(struct socker_record *record, const char *
 	return record->place_count < RECORD_PLACES_MAX ? &record->places[record->place_count] : NULL;
 }
 
+/* All in one visit, which is what a mount costs. */
+static void attach_trees(struct mounts *mounts, const struct container *container)
+{
+	struct inside_mount list[SOCKER_MOUNTS_MAX];
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < mounts->count; i++) {
+		if (mounts->list[i].tree >= 0)
+			list[count++] = (struct inside_mount){
+				.tree = mounts->list[i].tree,
+				.target = mounts->list[i].path,
+				.file = mounts->list[i].file,
+				.over_lent = mounts->list[i].flags & SOCKER_MOUNT_ASKED,
+			};
+	}
+	inside_attach_all(container->mnt, list, count);
+	count = 0;
+	for (uint32_t i = 0; i < mounts->count; i++) {
+		if (mounts->list[i].tree >= 0)
+			mounts->list[i].error = list[count++].error;
+	}
+}
+
 int mounts_attach(struct mounts *mounts, const struct container *container, struct socker_record *record, bool planned,
 		  struct socker_error *err)
 {
+	attach_trees(mounts, container);
 	for (uint32_t i = 0; i < mounts->count; i++) {
 		const char *path = mounts->list[i].path;
 		struct record_place *place = place_for(record, path);
@@ -86,10 +110,6 @@ int mounts_attach(struct mounts *mounts, const struct container *container, stru
 		if (!place)
 			return socker_fail(err, "more than %d directories of the host in one container",
 					   RECORD_PLACES_MAX);
-		if (mounts->list[i].tree >= 0)
-			mounts->list[i].error =
-				inside_attach(container->mnt, mounts->list[i].tree, path, mounts->list[i].file,
-					      mounts->list[i].flags & SOCKER_MOUNT_ASKED);
 		if (mounts->list[i].error && (mounts->list[i].flags & SOCKER_MOUNT_ASKED))
 			return socker_fail(err, "nothing can be mounted at %.600s in this container: %s", path,
 					   strerror(mounts->list[i].error));
