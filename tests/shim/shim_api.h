@@ -162,6 +162,7 @@ struct launch {
 	int life;
 	int cancel;
 	int outcome;
+	int space;
 	...;
 };
 
@@ -258,6 +259,14 @@ int seccomp_install(const struct socker_record *record, struct socker_error *err
 
 int inside_harden(int mnt, int pts, const char *proc_options, struct socker_error *err);
 int inside_attach(int mnt, int tree, const char *target, _Bool file, _Bool over_lent);
+struct inside_mount {
+	int tree;
+	const char *target;
+	_Bool file;
+	_Bool over_lent;
+	int error;
+};
+void inside_attach_all(int mnt, struct inside_mount *list, uint32_t count);
 int inside_protect(int mnt, struct socker_error *err);
 int inside_copy(int mnt, const char *path, int to);
 

@@ -15,7 +15,7 @@ from stat import S_IMODE, S_ISCHR, S_ISREG
 
 import pytest
 
-from .driver import Container, done, in_child, lib, refused
+from .driver import Container, done, ffi, in_child, lib, refused
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -578,3 +578,19 @@ def test_visitor_that_waits_ends_with_the_opener(container: Container, mnt: int)
 def test_copy_in_what_is_no_mount_namespace_is_refused() -> None:
     with Path("/dev/null").open("w") as null:
         assert lib.inside_copy(null.fileno(), b"/file", null.fileno()) == errno.EINVAL
+
+
+def test_attach_of_several_gives_each_its_own_cause(mnt: int) -> None:
+    def visit(space: int, *trees: int) -> list[int]:
+        targets = [ffi.new("char[]", f"/several/{number}".encode()) for number in range(len(trees))]
+        made = ffi.new("struct inside_mount[]", max(len(trees), 1))
+        for number, tree in enumerate(trees):
+            made[number].tree, made[number].target = tree, targets[number]
+        lib.inside_attach_all(space, made, len(trees))
+        return [one.error for one in made[0 : len(trees)]]
+
+    def all_of_them() -> list[list[int]]:
+        trees = [lib.shim_open_tree(b"/etc") for _ in range(2)]
+        return [visit(mnt, trees[0], -1, trees[1]), visit(-1, trees[0], trees[1]), visit(mnt)]
+
+    assert in_child(all_of_them) == [[0, errno.EBADF, 0], [errno.EBADF] * 2, []]

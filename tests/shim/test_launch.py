@@ -142,9 +142,9 @@ def test_opener_at_work_is_no_child_of_slurmstepd() -> None:
 def test_descriptors_of_a_launch_are_not_inherited() -> None:
     def start() -> list[bool]:
         made = launch("grant")
-        return [os.get_inheritable(fd) for fd in (made.life, made.cancel, made.outcome)]
+        return [os.get_inheritable(fd) for fd in (made.life, made.cancel, made.outcome, made.space)]
 
-    assert in_child(start) == [False] * 3
+    assert in_child(start) == [False] * 4
 
 
 def test_opener_that_is_waited_for_by_many_tasks_tells_all() -> None:
