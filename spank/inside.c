@@ -209,7 +209,7 @@ static void attach_all_here(int mnt, const struct inside_mount *list, uint32_t c
 	read_host_devices(&host);
 	umask(022);
 	if (descriptors < 0 || setns(mnt, CLONE_NEWNS) < 0)
-		failed = errno;
+		failed = errno ? errno : ECHILD; /* never on the host */
 	for (uint32_t i = 0; i < count; i++)
 		causes[i] = failed ? failed
 				   : attach_here(&host, descriptors, list[i].tree, list[i].target, list[i].file,
