@@ -29,7 +29,15 @@ static int open_below(int root, const char *path)
 		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
 	};
 
-	return (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	int fd = -1;
+
+	/* EAGAIN: somewhere on the machine something was renamed or mounted while ".." was walked */
+	for (int attempt = 0; attempt < 1000; attempt++) {
+		fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+		if (fd >= 0 || errno != EAGAIN)
+			break;
+	}
+	return fd;
 }
 
 /* The child's descriptors in the host's /proc, opened before the container, whose /proc is not relied on, is entered.
@@ -63,6 +71,9 @@ static bool is_refused(int descriptors, int fd, const char *target)
 	if (size < 0 || size == sizeof(path) - 1)
 		return true;
 	path[size] = '\0';
+	/* of socker's own, by its very name: what a user asks for there does not come here (mounts.c) */
+	if (path_below(target, "/.socker") && strcmp(target, path) == 0)
+		return false;
 	return path[0] != '/' || place_is_refused(path, path_below(target, "/dev"));
 }
 

@@ -48,6 +48,7 @@ static int open_path(const char *source, uint32_t base)
 	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS};
 	char directory[SOCKER_PATH_SIZE];
 	autofd top = -1;
+	int fd = -1;
 
 	if (base == 0)
 		return (int)syscall(SYS_openat2, AT_FDCWD, source, &how, sizeof(how));
@@ -57,7 +58,13 @@ static int open_path(const char *source, uint32_t base)
 		return -1;
 	how.resolve |= RESOLVE_BENEATH;
 	source += base + strspn(source + base, "/");
-	return (int)syscall(SYS_openat2, top, source[0] ? source : ".", &how, sizeof(how));
+	/* EAGAIN: somewhere on the machine something was renamed or mounted while a link's ".." was walked */
+	for (int attempt = 0; attempt < 1000; attempt++) {
+		fd = (int)syscall(SYS_openat2, top, source[0] ? source : ".", &how, sizeof(how));
+		if (fd >= 0 || errno != EAGAIN)
+			break;
+	}
+	return fd;
 }
 
 /* Where it lies, links followed, in this mount namespace. */
