@@ -122,6 +122,32 @@ int inside_harden(int mnt, int pts, const char *proc_options, struct socker_erro
 	return socker_fail(err, "the container's mounts could not be set up (status %d)", status);
 }
 
+static int show_cgroups_here(int tree)
+{
+	autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	autofd sys = root < 0 ? -1 : openat(root, "sys", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	autofd fs = -1;
+	autofd point = -1;
+
+	if (sys < 0 || visit_fs_type(sys) != SYSFS_MAGIC)
+		return ENODEV;
+	fs = openat(sys, "fs", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	point = fs < 0 ? -1 : openat(fs, "cgroup", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return point < 0 || move_mount_raw(tree, point) < 0 ? errno : 0;
+}
+
+int inside_show_cgroups(int mnt, int tree)
+{
+	int status = 0;
+	pid_t child = visit_fork();
+
+	if (child == 0)
+		_exit(setns(mnt, CLONE_NEWNS) < 0 ? errno : show_cgroups_here(tree));
+	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
+		return ECHILD;
+	return WEXITSTATUS(status);
+}
+
 static int protect_here(void)
 {
 	struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};

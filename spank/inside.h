@@ -33,6 +33,12 @@ struct inside_mount {
 };
 void inside_attach_all(int mnt, struct inside_mount list[], uint32_t count);
 
+/*
+ * Puts a detached copy of the host's /sys/fs/cgroup over the container's, where a task would look for its own limits in
+ * vain: Docker shows the hold process's. Returns 0 or an errno: ENODEV where /sys is none of the kernel's.
+ */
+int inside_show_cgroups(int mnt, int tree);
+
 /* Makes the container's root read-only; what is mounted in it stays as it is. */
 int inside_protect(int mnt, struct socker_error *err);
 

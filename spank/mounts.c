@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <syslog.h>
 
 #include "inside.h"
 #include "mountapi.h"
@@ -186,6 +187,22 @@ static void read_proc_options(char *out, size_t size)
 	}
 }
 
+/* Read-only, as a user has it outside. A container without it is none that tasks could not run in. */
+static void show_cgroups(const struct container *container)
+{
+	struct mount_attr attr = {
+		.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+		.propagation = MS_PRIVATE,
+	};
+	autofd tree = open_tree_raw(AT_FDCWD, "/sys/fs/cgroup", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	int error = tree < 0 || mount_setattr_raw(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr) < 0
+			    ? errno
+			    : inside_show_cgroups(container->mnt, tree);
+
+	if (error)
+		syslog(LOG_DEBUG, "the step's cgroups are not shown in the container: %s", strerror(error));
+}
+
 int mounts_harden(const struct container *container, int hold_pid, struct socker_error *err)
 {
 	char proc_options[128];
@@ -196,5 +213,6 @@ int mounts_harden(const struct container *container, int hold_pid, struct socker
 	read_proc_options(proc_options, sizeof(proc_options));
 	if (inside_harden(container->mnt, pts, proc_options, err) < 0)
 		return -1;
+	show_cgroups(container);
 	return check_mounts(hold_pid, err);
 }
