@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,9 +75,8 @@ static int enter(struct join *join, struct socker_error *err)
 
 static bool go_to(const char *path)
 {
-	struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS};
 	char reached[SOCKER_PATH_SIZE];
-	autofd fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+	autofd fd = openat2_raw(AT_FDCWD, path, O_PATH | O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
 
 	/* "(unreachable)/x" is what getcwd says of a directory outside the root */
 	return fd >= 0 && fchdir(fd) == 0 && getcwd(reached, sizeof(reached)) && reached[0] == '/';

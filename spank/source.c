@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,26 +44,17 @@ bool source_is_kernels(int fd)
 /* Opens source; with a base, nothing outside of it. EXDEV: a link leads out. */
 static int open_path(const char *source, uint32_t base)
 {
-	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS};
 	char directory[SOCKER_PATH_SIZE];
 	autofd top = -1;
-	int fd = -1;
 
 	if (base == 0)
-		return (int)syscall(SYS_openat2, AT_FDCWD, source, &how, sizeof(how));
+		return openat2_raw(AT_FDCWD, source, O_PATH, RESOLVE_NO_MAGICLINKS);
 	snprintf(directory, sizeof(directory), "%.*s", (int)base, source);
-	top = (int)syscall(SYS_openat2, AT_FDCWD, directory, &how, sizeof(how));
+	top = openat2_raw(AT_FDCWD, directory, O_PATH, RESOLVE_NO_MAGICLINKS);
 	if (top < 0)
 		return -1;
-	how.resolve |= RESOLVE_BENEATH;
 	source += base + strspn(source + base, "/");
-	/* EAGAIN: somewhere on the machine something was renamed or mounted while a link's ".." was walked */
-	for (int attempt = 0; attempt < 1000; attempt++) {
-		fd = (int)syscall(SYS_openat2, top, source[0] ? source : ".", &how, sizeof(how));
-		if (fd >= 0 || errno != EAGAIN)
-			break;
-	}
-	return fd;
+	return openat2_raw(top, source[0] ? source : ".", O_PATH, RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH);
 }
 
 /* Where it lies, links followed, in this mount namespace. */
@@ -147,11 +137,7 @@ static int open_as_user(const struct socker_request *request, const char *source
 /* A device node that policy names is root's to open: the cgroup of the job decides who may use it. */
 static int open_device(const char *source)
 {
-	struct open_how how = {
-		.flags = O_PATH | O_CLOEXEC,
-		.resolve = RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS,
-	};
-	autofd fd = (int)syscall(SYS_openat2, AT_FDCWD, source, &how, sizeof(how));
+	autofd fd = openat2_raw(AT_FDCWD, source, O_PATH, RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS);
 	struct stat status;
 
 	if (fd < 0 || fstat(fd, &status) < 0)
