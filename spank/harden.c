@@ -138,14 +138,11 @@ static int show_cgroups_here(int tree)
 
 int inside_show_cgroups(int mnt, int tree)
 {
-	int status = 0;
 	pid_t child = visit_fork();
 
 	if (child == 0)
 		_exit(setns(mnt, CLONE_NEWNS) < 0 ? errno : show_cgroups_here(tree));
-	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
-		return ECHILD;
-	return WEXITSTATUS(status);
+	return visit_end(child);
 }
 
 static int protect_here(void)
@@ -158,15 +155,13 @@ static int protect_here(void)
 
 int inside_protect(int mnt, struct socker_error *err)
 {
-	int status = 0;
 	pid_t child = visit_fork();
+	int error;
 
 	if (child == 0)
 		_exit(setns(mnt, CLONE_NEWNS) < 0 ? errno : protect_here());
-	if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
-		return socker_fail(err, "the container's root cannot be made read-only: %s",
-				   strerror(WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD));
-	return 0;
+	error = visit_end(child);
+	return error ? socker_fail(err, "the container's root cannot be made read-only: %s", strerror(error)) : 0;
 }
 
 /* The mounts first, then the empty files they lay on, in a copy of the root that can be written. */
@@ -200,13 +195,11 @@ static int clear_here(void)
 
 int inside_clear(int mnt, struct socker_error *err)
 {
-	int status = 0;
 	pid_t child = visit_fork();
+	int error;
 
 	if (child == 0)
 		_exit(setns(mnt, CLONE_NEWNS) < 0 ? errno : clear_here());
-	if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
-		return socker_fail(err, "the container's layer cannot be cleared: %s",
-				   strerror(WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD));
-	return 0;
+	error = visit_end(child);
+	return error ? socker_fail(err, "the container's layer cannot be cleared: %s", strerror(error)) : 0;
 }

@@ -272,7 +272,6 @@ static int copy_here(const struct host_devices *host, int descriptors, const cha
 int inside_copy(int mnt, const char *path, int to)
 {
 	struct host_devices host;
-	int status = 0;
 	pid_t child = visit_fork();
 
 	if (child == 0) {
@@ -281,7 +280,5 @@ int inside_copy(int mnt, const char *path, int to)
 		read_host_devices(&host);
 		_exit(descriptors < 0 || setns(mnt, CLONE_NEWNS) < 0 ? errno : copy_here(&host, descriptors, path, to));
 	}
-	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
-		return ECHILD;
-	return WEXITSTATUS(status);
+	return visit_end(child);
 }

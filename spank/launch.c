@@ -215,27 +215,37 @@ bool launch_granted(const struct launch *launch)
 	return read_outcome(launch, "opening", &refused) == 0;
 }
 
+/*
+ * Waits at most milliseconds for the end of an opener that is a child, then kills it. Whether it ended by itself;
+ * status is waitpid's, or one of no process that exited where slurmstepd has taken it.
+ */
+static bool end_child(const struct launch *launch, int milliseconds, int *status)
+{
+	bool ended = poll(&(struct pollfd){.fd = launch->life, .events = POLLIN}, 1, milliseconds) == 1;
+
+	*status = -1;
+	if (!ended)
+		kill(launch->pid, SIGKILL);
+	waitpid(launch->pid, status, 0);
+	return ended;
+}
+
 int launch_result(struct launch *launch, int milliseconds, struct socker_error *err)
 {
-	int status = 0;
-	int ended = poll(&(struct pollfd){.fd = launch->life, .events = POLLIN}, 1, milliseconds);
+	int status;
 
-	if (ended != 1)
-		kill(launch->pid, SIGKILL);
-	waitpid(launch->pid, &status, 0);
-	return ended == 1 ? read_outcome(launch, "saving", err) : socker_fail(err, "it took too long");
+	if (!end_child(launch, milliseconds, &status))
+		return socker_fail(err, "it took too long");
+	return read_outcome(launch, "saving", err);
 }
 
 int launch_finish(struct launch *launch, int milliseconds, struct socker_error *err)
 {
-	int status = 0;
-	int ended = poll(&(struct pollfd){.fd = launch->life, .events = POLLIN}, 1, milliseconds);
+	int status;
+	bool ended = end_child(launch, milliseconds, &status);
 
-	if (ended != 1)
-		kill(launch->pid, SIGKILL);
-	if (waitpid(launch->pid, &status, 0) == launch->pid && ended == 1 && WIFEXITED(status) &&
-	    WEXITSTATUS(status) == 0)
+	if (ended && WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	return socker_fail(err, "closing the containers %s; the sweep will finish it",
-			   ended == 1 ? "failed" : "took too long");
+			   ended ? "failed" : "took too long");
 }

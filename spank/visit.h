@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /*
@@ -21,6 +22,17 @@ static inline pid_t visit_fork(void)
 	if (child == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != opener))
 		_exit(ECHILD);
 	return child;
+}
+
+/* Waits for a visitor whose exit status is 0 or an errno, and returns that; ECHILD where there was none or it was
+ * killed. */
+static inline int visit_end(pid_t child)
+{
+	int status = 0;
+
+	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
+		return ECHILD;
+	return WEXITSTATUS(status);
 }
 
 /* The type of the file system that an open file is on, as in <linux/magic.h>; 0 where it is not known. */
