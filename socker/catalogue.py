@@ -15,7 +15,7 @@ from socker.entry import FIELDS, Entry
 from socker.errors import CatalogueError, PolicyFileError
 from socker.reference import ImageId, Reference
 from socker.text import one_line
-from socker.trustedfile import ROOT, open_trusted
+from socker.trustedfile import ROOT, index_path, open_trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,12 +91,6 @@ def load(path: str, *, owner: int = ROOT, anchor: str = "/") -> Catalogue:
         return Catalogue(path, [_index(file, owner, anchor) for file in files])
     except PolicyFileError as error:
         raise CatalogueError(f"the catalogue {one_line(str(error), 400)}; tell your administrator") from None
-
-
-def index_path(path: str) -> str:
-    """Return where the index of a catalogue's file is."""
-    directory, _, name = path.rpartition("/")
-    return f"{directory}/.{name}.index"
 
 
 def make_index(entries: Iterable[tuple[Reference | None, Entry]], stamp: str) -> bytes:

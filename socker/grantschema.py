@@ -95,8 +95,7 @@ def site_mounts(places: Mapping[str, Place]) -> dict[str, SiteMount]:
     made: dict[str, SiteMount] = {}
     for name, place in places.items():
         key = f"$.site_mounts.{name}"
-        if not _NAME.fullmatch(name):
-            raise Fault(key, f"a name has 1 to 64 letters, digits, dots, dashes: {quoted(name)}")
+        check_name(name, key)
         target = place.source if isinstance(place.target, msgspec.UnsetType) else place.target
         source = path(place.source, f"{key}.source")
         if path(target, f"{key}.target").split("/")[1] in _KEPT_TREES | {""}:
@@ -105,6 +104,12 @@ def site_mounts(places: Mapping[str, Place]) -> dict[str, SiteMount]:
             name=name, source=source, target=target, read_only=place.read_only, default=place.default
         )
     return made
+
+
+def check_name(text: str, key: str) -> None:
+    """Raise Fault unless this can be the name of a rule or a site mount."""
+    if not _NAME.fullmatch(text):
+        raise Fault(key, f"a name has 1 to 64 letters, digits, dots, dashes: {quoted(text)}")
 
 
 def path(text: str, key: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from socker.errors import PolicyFileError
 from socker.policy import default_policy
-from socker.trustedfile import ROOT, open_trusted, read_trusted
+from socker.trustedfile import ROOT, index_path, open_trusted, read_trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def is_indexed(path: str, *, owner: int = ROOT, anchor: str = "/") -> bool:
 
 def _from_index(path: str, stamp: str, owner: int, anchor: str) -> Policy | None:
     """Return the policy as the index beside the file has it, None where there is none that can be used."""
-    from socker.policyindex import MAX_SIZE, head, index_path, read_index  # noqa: PLC0415 - only where there is a file
+    from socker.policyindex import MAX_SIZE, head, read_index  # noqa: PLC0415 - only where there is a file
 
     try:
         index = open_trusted(index_path(path), owner=owner, anchor=anchor)

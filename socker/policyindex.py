@@ -15,6 +15,7 @@ from socker.errors import PolicyFileError
 from socker.grants import Grants, SiteMount
 from socker.pattern import Pattern
 from socker.policy import Policy, Required, Rule
+from socker.trustedfile import index_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
 MAX_SIZE = 8 << 20  # bytes
 _HEAD = f"socker-policy-index 1 {socker.__version__}"
 _SETS = ("users", "groups", "accounts", "partitions", "qos", "reservations")
-
-
-def index_path(path: str) -> str:
-    """Return where the index of a policy file is."""
-    directory, _, name = path.rpartition("/")
-    return f"{directory}/.{name}.index"
 
 
 def head(stamp: str) -> bytes:

@@ -10,7 +10,7 @@ import msgspec
 
 from socker.errors import InvalidReference, PolicyFileError
 from socker.grants import Grants
-from socker.grantschema import Fault, Place, Settings, given, grants, path, patterns, site_mounts
+from socker.grantschema import Fault, Place, Settings, check_name, given, grants, path, patterns, site_mounts
 from socker.reference import parse
 from socker.rules import CATALOGUE, Policy, Required, Rule
 from socker.strictyaml import Document, YamlError, read_yaml
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 MAX_REASON = 300  # bytes
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _UNKNOWN_FIELD = re.compile("unknown field `([^`]*)`")
 # msgspec's words, and what they are called in a policy file
 _WORDS = {
@@ -140,8 +139,7 @@ def _rules(file: _File) -> tuple[Rule, ...]:
     grants(Settings(), file.defaults, sites, "$")  # wrong defaults are wrong though no rule uses them
     for index, rule in enumerate(file.rules):
         key = f"$.rules[{index}]"
-        if not _NAME.fullmatch(rule.name):
-            raise Fault(f"{key}.name", f"a name has 1 to 64 letters, digits, dots, dashes: {quoted(rule.name)}")
+        check_name(rule.name, f"{key}.name")
         if rule.name in names:
             raise Fault(f"{key}.name", f"two rules have the name {quoted(rule.name)}")
         names.add(rule.name)

@@ -10,11 +10,11 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from socker.catalogue import DEFAULT_PATH, MAX_SIZE, SUFFIXES, index_path, make_index
+from socker.catalogue import DEFAULT_PATH, MAX_SIZE, SUFFIXES, make_index
 from socker.cataloguetext import read_entries, write_entries
 from socker.cli.atomic import replace, split
 from socker.errors import CatalogueError, PolicyFileError
-from socker.trustedfile import open_trusted
+from socker.trustedfile import index_path, open_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,9 +16,8 @@ from socker.cli.site import find_site, slurm_conf_option
 from socker.errors import PolicyFileError
 from socker.policy import BUILT_IN
 from socker.policyfile import indexed, load
-from socker.policyindex import index_path
 from socker.policyschema import read_policy
-from socker.trustedfile import MAX_SIZE, read_trusted
+from socker.trustedfile import MAX_SIZE, index_path, read_trusted
 
 if TYPE_CHECKING:
     from socker.policy import Policy

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from socker.catalogue import index_path, make_index
+from socker.catalogue import make_index
 from socker.cataloguetext import read_entries, write_entries
 from socker.entry import Entry
-from socker.trustedfile import open_trusted
+from socker.trustedfile import index_path, open_trusted
 
 from .table import Row
 

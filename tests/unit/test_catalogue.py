@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from socker.catalogue import Catalogue, index_path, kept_index, load, make_index
+from socker.catalogue import Catalogue, kept_index, load, make_index
 from socker.cataloguetext import read_entries, write_entries
 from socker.cli import cataloguewrite
 from socker.cli.app import CannotTell
@@ -21,7 +21,7 @@ from socker.cli.cataloguewrite import locked, read_file, write_file, write_index
 from socker.entry import FIELDS, Entry
 from socker.errors import CatalogueError
 from socker.reference import parse
-from socker.trustedfile import open_trusted
+from socker.trustedfile import index_path, open_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,9 @@ import pytest
 
 from socker.errors import PolicyFileError
 from socker.policyfile import indexed, is_indexed, load
-from socker.policyindex import head, index_path, make_index, read_index
+from socker.policyindex import head, make_index, read_index
 from socker.policyschema import read_policy
+from socker.trustedfile import index_path
 
 from .test_policyfile import RULE
 from .test_policyfile import WHOLE as RULES
