@@ -2,13 +2,12 @@
 """The database of `up --accounting`: MariaDB's files, whether it answers, and the accounts that jobs are charged to."""
 
 import shutil
-import socket
 from collections.abc import Sequence
 
 from lib.errors import DevclusterError
 from lib.layout import Layout
 from lib.slurm import slurm
-from lib.tools import run
+from lib.tools import run, takes_connections
 
 USER = "mysql"
 """The package's own user, as whom mariadbd runs."""
@@ -42,12 +41,7 @@ def prepare(paths: Layout) -> None:
 
 def mariadbd_answers(paths: Layout) -> bool:
     """Whether MariaDB takes connections."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(paths.database_socket))
-        except OSError:
-            return False
-    return True
+    return takes_connections(paths.database_socket)
 
 
 def slurmdbd_answers(paths: Layout) -> bool:

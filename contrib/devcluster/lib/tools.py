@@ -2,9 +2,11 @@
 """Running the distribution's programs."""
 
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from lib.errors import DevclusterError
 
@@ -60,4 +62,14 @@ def wait_until(true: Callable[[], bool], timeout: float) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL)
+    return True
+
+
+def takes_connections(path: Path) -> bool:
+    """Whether somebody listens at a unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
     return True
